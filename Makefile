@@ -1,0 +1,58 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: help setup night up stop test check lint types bench docs lock clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
+	@echo "Setting up the Python environment in $(VENV) (once; about 0.6 GB to download)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Nightcast needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+setup: $(READY)  ## Install everything into .venv (no other target needs it called first)
+
+night: $(READY)  ## Observe a simulated night, from raw pixels to alerts on Kafka
+	$(BIN)/nightcast night
+
+up: $(READY)  ## Start the broker, the registry and every stage, and leave them running
+	$(BIN)/nightcast up
+
+stop: $(READY)  ## Stop everything that `make night` or `make up` left running
+	$(BIN)/nightcast down
+
+test: $(READY) lint types  ## Lint, types and every test (unit, contract, real broker, end to end, browser)
+	$(BIN)/python -m pytest
+
+check: $(READY) lint types  ## Lint, types and the quick tests (no broker)
+	$(BIN)/python -m pytest -m "not broker and not browser"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy schemas processors infra streams
+
+bench: $(READY)  ## Measure our CPU beside named peers, as ratios
+	$(BIN)/python -m tests.benchmarks
+
+docs: $(READY)  ## Write the generated reference pages and pictures again
+	$(BIN)/python -m streams.reference
+
+lock:  ## Resolve the dependencies again (pins with hashes, no addresses)
+	$(BIN)/uv pip compile -q pyproject.toml --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/dev.txt
+
+clean:  ## Remove the environment and caches (never the data of a night)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info
