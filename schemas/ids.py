@@ -55,7 +55,7 @@ def exposure_id(day_obs: int, sequence: int) -> int:
     InvalidIdError
         When the night is no date after 2010 or the sequence number is outside 1 to 32767.
     """
-    _days_since_epoch(day_obs)
+    _check(_days_since_epoch(day_obs), _DAY_BITS, "night")
     _check(sequence, _SEQ_BITS, "sequence number")
     if sequence < 1:
         raise InvalidIdError(f"A sequence number starts at 1 and is not {sequence}.")
@@ -111,7 +111,7 @@ def forced_source_id(dia_object_id: int, visit: int, detector: int) -> int:
 
 def _days_since_epoch(day_obs: int) -> int:
     try:
-        date = dt.datetime.strptime(str(day_obs), "%Y%m%d").date()  # noqa: DTZ007 - a night's name has no zone
+        date = dt.datetime.strptime(str(day_obs), "%Y%m%d").date()
     except ValueError:
         raise InvalidIdError(f"A night is named YYYYMMDD, which {day_obs} is not.") from None
     return (date - _EPOCH).days
