@@ -105,7 +105,7 @@ def decode(event: type[T], datum: bytes, writer: Any = None) -> T:
         record = fastavro.schemaless_reader(
             io.BytesIO(datum), writer or reader, reader if writer else None, return_record_name=True
         )
-        return typing.cast("T", from_record(event, record))
+        return from_record(event, record)
     except Exception as error:  # fastavro raises whatever the broken bytes lead it into
         raise UndecodableEventError(f"These bytes are no {event.__name__}: {error or type(error).__name__}.") from error
 
