@@ -22,6 +22,7 @@ from schemas.errors import SchemaError, UnknownSchemaError
 
 __all__ = [
     "BUNDLED_VERSIONS",
+    "NULLABLE_IDS",
     "PUBLIC_VERSION",
     "RECORD_NAMES",
     "alert_schema",
@@ -31,6 +32,7 @@ __all__ = [
     "dia_source_dtype",
     "field_docs",
     "field_units",
+    "fields_of",
     "forced_source_dtype",
     "from_public_records",
     "null_rows",
@@ -50,7 +52,7 @@ BUNDLED_VERSIONS = ((9, 0), (10, 0), (11, 0), PUBLIC_VERSION)
 RECORD_NAMES = ("alert", "diaSource", "diaForcedSource", "diaObject", "ssSource", "mpc_orbits", "ssObject")
 """Records of the packet; ``ssObject`` is defined by the version but no alert carries it."""
 
-_NULLABLE_IDS = frozenset({"diaObjectId", "ssObjectId", "parentDiaSourceId"})
+NULLABLE_IDS = frozenset({"diaObjectId", "ssObjectId", "parentDiaSourceId"})
 """Nullable integers that are identifiers: their null is 0, since no identifier is 0."""
 
 _DTYPES = {"long": "<i8", "int": "<i4", "float": "<f4", "double": "<f8", "boolean": "i1", "string": "<U16"}
@@ -120,7 +122,7 @@ def record_dtype(record_name: str) -> np.dtype[Any]:
     SchemaError
         When a field is of no type that a column can have (the alert itself, ``mpc_orbits``' time stamps).
     """
-    return np.dtype([(name, _column_type(record_name, name, base)) for name, base, _ in _fields(record_name)])
+    return np.dtype([(name, _column_type(record_name, name, base)) for name, base, _ in fields_of(record_name)])
 
 
 def dia_source_dtype() -> np.dtype[Any]:
@@ -149,7 +151,7 @@ def null_rows(record_name: str, rows: int) -> np.ndarray[Any, Any]:
         Number of rows, 0 allowed.
     """
     array = np.zeros(rows, dtype=record_dtype(record_name))
-    for name, base, nullable in _fields(record_name):
+    for name, base, nullable in fields_of(record_name):
         if nullable:
             array[name] = _null(name, base)
     return array
@@ -165,7 +167,7 @@ def to_public_record(row: np.void | Mapping[str, Any], record_name: str) -> Reco
     record_name
         Name of the record, such as ``diaSource``.
     """
-    values = row.item() if isinstance(row, np.void) else [row[name] for name, _, _ in _fields(record_name)]
+    values = row.item() if isinstance(row, np.void) else [row[name] for name, _, _ in fields_of(record_name)]
     return _record(values, _converters(record_name))
 
 
@@ -185,7 +187,7 @@ def from_public_records(records: Iterable[Mapping[str, Any]], record_name: str) 
     """
     listed = list(records)
     array = null_rows(record_name, len(listed))
-    for name, base, _ in _fields(record_name):
+    for name, base, _ in fields_of(record_name):
         values = [record.get(name) for record in listed]
         if base == "string" and any(len(value) > 16 for value in values if value is not None):
             raise SchemaError(f"A text of {record_name}.{name} is longer than the 16 characters of its column.")
@@ -200,7 +202,7 @@ def _record(values: Iterable[Any], converters: tuple[tuple[str, Callable[[Any], 
 
 @functools.cache
 def _converters(record_name: str) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    return tuple((name, _converter(name, base, nullable)) for name, base, nullable in _fields(record_name))
+    return tuple((name, _converter(name, base, nullable)) for name, base, nullable in fields_of(record_name))
 
 
 def _converter(name: str, base: str, nullable: bool) -> Callable[[Any], Any]:
@@ -212,7 +214,7 @@ def _converter(name: str, base: str, nullable: bool) -> Callable[[Any], Any]:
         return _text_or_none if nullable else str
     if not nullable:
         return int
-    return _id_or_none if name in _NULLABLE_IDS else _int_or_none
+    return _id_or_none if name in NULLABLE_IDS else _int_or_none
 
 
 def _float_or_none(value: float | None) -> float | None:
@@ -240,12 +242,12 @@ def _null(name: str, base: str) -> Any:
         return np.nan
     if base == "string":
         return ""
-    return 0 if name in _NULLABLE_IDS else -1
+    return 0 if name in NULLABLE_IDS else -1
 
 
 @functools.cache
-def _fields(record_name: str) -> tuple[tuple[str, Any, bool], ...]:
-    """Return name, type without its null branch, and whether there is one, for each field."""
+def fields_of(record_name: str) -> tuple[tuple[str, Any, bool], ...]:
+    """Return name, type without its null branch, and whether there is one, for each field in the schema's order."""
     fields = []
     for field in record_schema(record_name)["fields"]:
         nullable = isinstance(field["type"], list)
