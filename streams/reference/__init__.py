@@ -1,0 +1,1 @@
+"""Reference pages and pictures, written from the code they describe: ``make docs``."""
