@@ -1,0 +1,1 @@
+"""Alert Generation: packets, stamps, the semantic gate and the limit of size."""
