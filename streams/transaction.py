@@ -1,0 +1,403 @@
+"""One process's place in the log: it reads topics, and writes its outputs, its state and its offsets in one transaction.
+
+This is the only module that knows how librdkafka's transactions fail. Every failure is one of three: it passes when
+the call is repeated, the transaction must be aborted and its inputs read again, or the process must end and be started anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from infra import kafka
+from infra.errors import KafkaFencedError, KafkaUnavailableError
+from infra.logs import get_logger
+from schemas.errors import TransientFailure
+from streams.errors import StageFencedError, StageInterruptedError
+
+__all__ = ["STATE_TOPIC", "Delivered", "Letter", "Place", "Read", "StageLog", "TransactionAbortedError"]
+
+STATE_TOPIC = "stage-state"
+"""Compacted topic of every stage's snapshot."""
+
+WIRE_HEADER_BYTES = 5
+"""Zero byte and schema id before the datum (schemas.wire)."""
+
+CALL_TIMEOUT_S = 2.0
+"""One call to the transaction coordinator; it is repeated until the patience is over."""
+
+Place = tuple[str, int]
+"""A topic and one of its partitions."""
+
+_LOGGER = get_logger(__name__)
+
+
+class TransactionAbortedError(TransientFailure):
+    """The transaction was aborted; its inputs are to be read again from what was last committed."""
+
+    code = "transaction_aborted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """One committed record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_s: float
+    """When the broker appended it, seconds since 1970: the same in every replay of this log."""
+    headers: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """Where a record was appended inside the open transaction."""
+
+    topic: str
+    partition: int
+    offset: int
+    sha256: str
+    """Digest of the record's bare Avro datum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One encoded record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+    then: Callable[[Delivered], Sequence[Letter]] | None = None
+    """Further records of the same transaction that must name where this one lies."""
+
+
+class StageLog:
+    """The consumer and the transactional producer of one process.
+
+    Parameters
+    ----------
+    bootstrap
+        Address of the cluster.
+    group
+        Consumer group that owns the offsets.
+    transactional_id
+        Stable per process name: a second process of that name fences this one.
+    topics
+        What is read.
+    shared
+        Whether several processes of the group share the partitions (static members); otherwise this process reads
+        all partitions of all topics.
+    from_beginning
+        Where a group without offsets begins.
+    transaction_timeout_s
+        How long a dead process may hold readers of committed records back.
+    patience_s
+        How long an unreachable cluster is waited for before the process ends.
+    stopping
+        Tells whether the process has been asked to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        group: str,
+        transactional_id: str,
+        topics: Sequence[str],
+        shared: bool = False,
+        from_beginning: bool = True,
+        transaction_timeout_s: float = 10.0,
+        patience_s: float = 60.0,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._bootstrap, self._group, self._id = bootstrap, group, transactional_id
+        self._topics, self._shared = tuple(topics), shared
+        self._from_beginning = from_beginning
+        self._patience_s, self._stopping = patience_s, stopping
+        self._producer = kafka.producer(
+            bootstrap,
+            client_id=transactional_id,
+            transactional_id=transactional_id,
+            transaction_timeout_s=transaction_timeout_s,
+            linger_ms=0,
+        )
+        self._consumer: Consumer = kafka.consumer(
+            bootstrap,
+            group,
+            client_id=transactional_id,
+            instance_id=transactional_id if shared else None,
+            from_beginning=from_beginning,
+        )
+
+    def open(self, on_assign: Callable[[tuple[Place, ...]], None]) -> bytes | None:
+        """Fence older processes of this name, and go to where the last one committed.
+
+        Parameters
+        ----------
+        on_assign
+            Called with the partitions whenever they are given to this process.
+
+        Returns
+        -------
+        state
+            Value of the last committed snapshot, or None.
+
+        Raises
+        ------
+        StageInterruptedError
+            When the cluster cannot be reached in time.
+        StageFencedError
+            When a younger process of this name is there.
+        """
+        self._repeat("begin", lambda: self._producer.init_transactions(CALL_TIMEOUT_S * 5))
+        self._on_assign = on_assign
+        if self._shared:
+            self._consumer.subscribe(list(self._topics), on_assign=self._assigned)
+            return None
+        return self._go_back()
+
+    def restore(self) -> bytes | None:
+        """Go back to what was last committed, after an abort."""
+        if not self._shared:
+            return self._go_back()
+        places = self._consumer.assignment()
+        for place in self._repeat("read offsets", lambda: self._consumer.committed(places, CALL_TIMEOUT_S)):
+            self._consumer.seek(self._start(place))
+        self._on_assign(_places(places))
+        return None
+
+    def poll(self, limit: int, timeout_s: float) -> list[Read]:
+        """Wait for a record, then return it with those that are already here, at most ``limit``."""
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        messages = [first, *(self._consumer.consume(limit - 1, 0.0) if limit > 1 else ())]
+        return [_read(m) for m in messages if self._readable(m)]
+
+    def commit(
+        self,
+        letters: Sequence[Letter],
+        snapshot: Letter | None,
+        offsets: Mapping[Place, int],
+        *,
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write records, snapshot and offsets in one transaction: all of it is seen, or none.
+
+        Parameters
+        ----------
+        letters
+            Records in order.
+        snapshot
+            The state after them, or None where it did not change.
+        offsets
+            Next offset to be read of each partition.
+        before_commit
+            Called when everything is written and nothing is committed.
+
+        Raises
+        ------
+        TransactionAbortedError
+            When the transaction was aborted: `restore`, and read again.
+        StageInterruptedError, StageFencedError
+            When the process must end.
+        """
+        try:
+            self._repeat("begin a transaction", self._producer.begin_transaction)
+            self._write(letters)
+            positions = [TopicPartition(t, p, offset) for (t, p), offset in sorted(offsets.items())]
+            if snapshot is not None:
+                (written,) = self._produce([snapshot])
+                positions.append(TopicPartition(STATE_TOPIC, 0, written.offset))
+            before_commit()
+            if positions:
+                membership = self._consumer.consumer_group_metadata()
+                self._repeat(
+                    "put offsets into the transaction",
+                    lambda: self._producer.send_offsets_to_transaction(positions, membership, CALL_TIMEOUT_S),
+                )
+            self._repeat("commit", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
+        except _AbortRequiredError as error:
+            _LOGGER.warning("transaction aborted", reason=str(error))
+            self._abort()
+            raise TransactionAbortedError(f"The transaction of {self._id} was aborted: {error}.") from error
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._consumer.close()
+
+    def _write(self, letters: Sequence[Letter]) -> None:
+        pending: Sequence[Letter] = letters
+        while pending:
+            delivered = zip(pending, self._produce(pending), strict=True)
+            pending = [follower for letter, place in delivered if letter.then for follower in letter.then(place)]
+
+    def _produce(self, letters: Sequence[Letter]) -> list[Delivered]:
+        """Append records and return, in their order, where each lies."""
+        receipts = [_Receipt() for _ in letters]
+        for letter, receipt in zip(letters, receipts, strict=True):
+            self._append(letter, receipt)
+        deadline = time.monotonic() + self._patience_s
+        while self._producer.flush(0.5) and not self._over(deadline):
+            continue
+        return [receipt.delivered(letter) for letter, receipt in zip(letters, receipts, strict=True)]
+
+    def _append(self, letter: Letter, receipt: _Receipt) -> None:
+        extra: dict[str, Any] = {} if letter.partition is None else {"partition": letter.partition}
+        while True:
+            try:
+                self._producer.produce(
+                    letter.topic,
+                    value=letter.value,
+                    key=letter.key,
+                    headers=list(letter.headers),
+                    on_delivery=receipt,
+                    **extra,
+                )
+            except BufferError:  # librdkafka's queue is full: serve deliveries, then try again
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                self._judge("write", error)
+            else:
+                return
+
+    def _abort(self) -> None:
+        try:
+            self._repeat("abort", lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
+        except _AbortRequiredError as error:
+            raise StageInterruptedError(f"The transaction of {self._id} could not be aborted: {error}.") from error
+
+    def _repeat(self, doing: str, call: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return call()
+            except KafkaException as error:
+                self._judge(doing, error)
+                if self._over(deadline):
+                    raise StageInterruptedError(f"{kafka.error_of(error, doing=doing)}") from error
+                _LOGGER.info("kafka call repeated", doing=doing, reason=str(error))
+
+    def _judge(self, doing: str, error: KafkaException) -> None:
+        """Return where a repetition may help, raise what else must be done."""
+        cause = error.args[0]
+        if not cause.fatal() and cause.txn_requires_abort():
+            raise _AbortRequiredError(cause.str()) from error
+        ours = kafka.error_of(error, doing=doing)
+        if isinstance(ours, KafkaFencedError):
+            raise StageFencedError(f"Another process took the place of {self._id}: cannot {doing}.") from error
+        if cause.fatal() or not isinstance(ours, KafkaUnavailableError):
+            raise StageInterruptedError(f"{self._id} must be started anew: {ours}") from error
+
+    def _over(self, deadline: float) -> bool:
+        return time.monotonic() > deadline or (self._stopping() and time.monotonic() > deadline - self._patience_s + 2)
+
+    def _go_back(self) -> bytes | None:
+        places = self._all_places()
+        state_place = TopicPartition(STATE_TOPIC, 0)
+        *committed, state_at = self._repeat(
+            "read offsets", lambda: self._consumer.committed([*places, state_place], CALL_TIMEOUT_S)
+        )
+        state = self._read_state(state_at.offset) if state_at.offset >= 0 else None
+        self._consumer.assign([self._start(place) for place in committed])
+        self._on_assign(_places(places))
+        return state
+
+    def _all_places(self) -> list[TopicPartition]:
+        def ask() -> list[TopicPartition]:
+            places = []
+            for topic in self._topics:
+                metadata = self._consumer.list_topics(topic, CALL_TIMEOUT_S).topics[topic]
+                if metadata.error is not None:
+                    raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"topic {topic} is not there"))
+                places += [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
+            return places
+
+        found: list[TopicPartition] = self._repeat("list topics", ask)
+        return found
+
+    def _read_state(self, offset: int) -> bytes | None:
+        reader = kafka.consumer(self._bootstrap, f"{self._group}.state", client_id=self._id)
+        try:
+            reader.assign([TopicPartition(STATE_TOPIC, 0, offset)])
+            deadline = time.monotonic() + self._patience_s
+            while not self._over(deadline):
+                message = reader.poll(CALL_TIMEOUT_S)
+                if message is not None and message.error() is None:
+                    value: bytes | None = message.value()
+                    return value if message.offset() == offset else None
+            raise StageInterruptedError(f"The state of {self._id} cannot be read back from {STATE_TOPIC}.")
+        finally:
+            reader.close()
+
+    def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._on_assign(_places(places))
+
+    def _start(self, place: TopicPartition) -> TopicPartition:
+        nothing = OFFSET_BEGINNING if self._from_beginning else OFFSET_END
+        return TopicPartition(place.topic, place.partition, place.offset if _int(place.offset) >= 0 else nothing)
+
+    def _readable(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.fatal():
+            raise StageInterruptedError(f"{self._id} cannot read: {error.str()}.")
+        _LOGGER.info("kafka reader", reason=error.str())
+        return False
+
+
+class _AbortRequiredError(Exception):
+    """The open transaction can only be aborted."""
+
+
+@dataclass(slots=True)
+class _Receipt:
+    """Hears what became of one record."""
+
+    error: str | None = "not written in time"
+    partition: int = -1
+    offset: int = -1
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        self.error = None if error is None else error.str()
+        self.partition, self.offset = _int(message.partition()), _int(message.offset())
+
+    def delivered(self, letter: Letter) -> Delivered:
+        if self.error is not None:
+            raise _AbortRequiredError(f"a record for {letter.topic} was not written: {self.error}")
+        datum = letter.value[WIRE_HEADER_BYTES:] if letter.then is not None and letter.value else b""
+        digest = hashlib.sha256(datum).hexdigest()
+        return Delivered(topic=letter.topic, partition=self.partition, offset=self.offset, sha256=digest)
+
+
+def _read(message: Message) -> Read:
+    headers = message.headers() or ()
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return Read(
+        topic=str(message.topic()),
+        partition=_int(message.partition()),
+        offset=_int(message.offset()),
+        key=message.key(),
+        value=message.value(),
+        timestamp_s=message.timestamp()[1] / 1000.0,
+        headers={name: value if isinstance(value, bytes) else str(value or "").encode() for name, value in pairs},
+    )
+
+
+def _places(partitions: Sequence[TopicPartition]) -> tuple[Place, ...]:
+    return tuple(sorted((p.topic, p.partition) for p in partitions))
+
+
+def _int(value: int | None) -> int:
+    return -1 if value is None else value
