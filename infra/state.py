@@ -110,6 +110,8 @@ class StateStore(AbstractContextManager["StateStore"]):
         """Flush and close; the store may be opened again afterwards."""
         for family in self._columns.values():
             family.close()
+        self._columns.clear()
+        self._handles.clear()  # a handle that is still referred to would keep the files locked
         self._database.close()
 
     def __exit__(

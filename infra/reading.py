@@ -1,0 +1,95 @@
+"""Read a topic from its beginning to the end it has now: for tables that are folds of topics, reports and tests.
+
+Only committed records are given. The end is found by librdkafka's end-of-partition event, because markers of transactions and
+compaction leave gaps in the offsets.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+
+from infra.errors import KafkaUnavailableError
+from infra.kafka import consumer, error_of, translated
+
+__all__ = ["partitions_of", "place_of", "read_to_end"]
+
+_PATIENCE_S = 30.0
+
+
+def place_of(message: Message) -> tuple[int, int]:
+    """Return the partition and offset of a consumed message, which always has both."""
+    partition, offset = message.partition(), message.offset()
+    if partition is None or offset is None:
+        raise KafkaUnavailableError("A message without partition and offset was not consumed from Kafka.")
+    return partition, offset
+
+
+def partitions_of(bootstrap: str, topic: str) -> list[int]:
+    """Return the numbers of a topic's partitions.
+
+    Raises
+    ------
+    KafkaRequestError
+        When there is no such topic.
+    KafkaUnavailableError
+        When the cluster does not answer.
+    """
+    client = consumer(bootstrap, f"reader-{uuid.uuid4()}")
+    try:
+        with translated(f"look up topic {topic}"):
+            metadata = client.list_topics(topic, timeout=_PATIENCE_S).topics[topic]
+        if metadata.error is not None:
+            raise error_of(metadata.error, doing=f"look up topic {topic}")
+        return sorted(metadata.partitions)
+    finally:
+        client.close()
+
+
+def read_to_end(bootstrap: str, topic: str, partitions: Sequence[int] | None = None) -> Iterator[Message]:
+    """Give every committed message of a topic, each partition in order, and stop at the end it has meanwhile.
+
+    Parameters
+    ----------
+    bootstrap
+        Address of the cluster.
+    topic
+        Name of the topic.
+    partitions
+        Only these; all when not given.
+
+    Raises
+    ------
+    KafkaUnavailableError
+        When nothing comes for half a minute.
+    """
+    wanted = partitions_of(bootstrap, topic) if partitions is None else list(partitions)
+    client = consumer(bootstrap, f"reader-{uuid.uuid4()}", extra={"enable.partition.eof": True})
+    try:
+        with translated(f"read topic {topic}"):
+            client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in wanted])
+        yield from _messages(client, set(wanted), topic)
+    finally:
+        client.close()
+
+
+def _messages(client: Any, open_partitions: set[int], topic: str) -> Iterator[Message]:
+    deadline = time.monotonic() + _PATIENCE_S
+    while open_partitions:
+        for message in client.consume(num_messages=500, timeout=0.5):
+            deadline = time.monotonic() + _PATIENCE_S
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                open_partitions.discard(message.partition())
+            elif not error.retriable():
+                raise error_of(error, doing=f"read topic {topic}")
+        if time.monotonic() > deadline:
+            raise KafkaUnavailableError(
+                f"Topic {topic} cannot be read to its end: nothing came for {_PATIENCE_S:.0f} s."
+            )

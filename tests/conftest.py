@@ -1,0 +1,31 @@
+"""Fixtures of all tests: the real broker once per session, and clusters of three tiers behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clusters import Cluster, open_cluster
+from tests.support.engine import RunningEngine, running_engine
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    """The embedded broker and the registry with all topics: ``bootstrap``, ``registry_url``, ``data_dir``, ``settings``."""
+    with running_engine(tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("mock", id="mock"),
+        pytest.param("child", id="child", marks=pytest.mark.broker),
+        pytest.param("docker", id="docker", marks=pytest.mark.docker),
+    ]
+)
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A Kafka cluster of each tier in turn: librdkafka's mock, the child process, a container where Docker runs."""
+    engine = request.getfixturevalue("broker") if request.param == "child" else None
+    with open_cluster(request.param, engine) as opened:
+        yield opened
