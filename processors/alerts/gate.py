@@ -197,8 +197,7 @@ def _history_rules(name: str, history: _Columns | History, source: Mapping[str, 
         found.append(Violation("history-unique", f"{name} has a record twice."))
     if (history.ids <= 0).any():
         found.append(Violation("zero-id", f"{name} has a record without an id."))
-    places = np.stack([history.visits, history.detectors], axis=1)
-    if name == "prvDiaForcedSources" and len(np.unique(places, axis=0)) != len(places):
+    if name == "prvDiaForcedSources" and len(np.unique(history.visits * 256 + history.detectors)) != len(times):
         found.append(Violation("history-unique", f"{name} has two records of one visit and detector."))
     if name == "prvDiaSources" and (history.ids == source["diaSourceId"]).any():
         found.append(Violation("history-unique", f"{name} repeats the DIASource of the alert."))

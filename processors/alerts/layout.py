@@ -166,10 +166,10 @@ class _Cursor:
     def _walk(self, record_name: str, count: int) -> tuple[Ints, Ints, Ints]:
         if count > len(self._packet):
             raise IndexError("it announces more records than it has bytes")
-        codes, watch = _program(record_name)
+        codes, slots = _program(record_name)
         starts, ends = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-        watched = np.zeros((count, len(watch)), dtype=np.int64)
-        end = _walk_records(self._view, self.position, codes, watch, starts, ends, watched)
+        watched = np.full((count, len(_WATCHED)), -1, dtype=np.int64)
+        end = _walk_records(self._view, self.position, codes, slots, starts, ends, watched)
         if end < 0:
             raise IndexError(f"it ends or breaks within a {record_name}")
         self.position = end
@@ -195,17 +195,16 @@ class _Cursor:
 
 @functools.cache
 def _program(record_name: str) -> tuple[Ints, Ints]:
-    """Return a code for each field of a record, and the watched fields' numbers (-1 where the record lacks one)."""
-    codes, names = [], []
+    """Return for each field of a record a code of its type, and its number among the watched fields or -1."""
+    codes, slots = [], []
     for field in record_schema(record_name)["fields"]:
         kind: Any = field["type"]
         nullable = isinstance(kind, list)
         kind = kind[1] if nullable else kind
         code = _KINDS[kind["type"] if isinstance(kind, dict) else kind]
         codes.append(code + _NULLABLE if nullable else code)
-        names.append(field["name"])
-    watch = [names.index(name) if name in names else -1 for name in _WATCHED]
-    return np.array(codes, dtype=np.int64), np.array(watch, dtype=np.int64)
+        slots.append(_WATCHED.index(field["name"]) if field["name"] in _WATCHED else -1)
+    return np.array(codes, dtype=np.int64), np.array(slots, dtype=np.int64)
 
 
 @numba.njit(cache=True)
@@ -236,14 +235,13 @@ def _skip(view: Any, position: int, code: int) -> int:
 
 
 @numba.njit(cache=True)
-def _walk_records(view: Any, position: int, codes: Any, watch: Any, starts: Any, ends: Any, watched: Any) -> int:
+def _walk_records(view: Any, position: int, codes: Any, slots: Any, starts: Any, ends: Any, watched: Any) -> int:
     """Step over as many records as starts has room for; return the position after them, or -1.
 
-    Where a watched field is null its position is -1.
+    The position of a watched field that is null is not written.
     """
     for record in range(len(starts)):
         starts[record] = position
-        watched[record, :] = -1
         for field in range(len(codes)):
             code = codes[field]
             if code > _NULLABLE:
@@ -253,9 +251,8 @@ def _walk_records(view: Any, position: int, codes: Any, watch: Any, starts: Any,
                 position += 1
                 if view[position - 1] == 0:
                     continue
-            for k in range(len(watch)):
-                if watch[k] == field:
-                    watched[record, k] = position
+            if slots[field] >= 0:
+                watched[record, slots[field]] = position
             position = _skip(view, position, code)
             if position < 0 or position > len(view):
                 return -1
