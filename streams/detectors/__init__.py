@@ -1,0 +1,1 @@
+"""Detector workers: one job calibrates and differences one CCD of one visit, or measures one wavefront sensor."""
