@@ -20,7 +20,9 @@ from infra.errors import SettingsError
 __all__ = [
     "AlertSettings",
     "AssociationSettings",
+    "ControlSettings",
     "DetectorSettings",
+    "FaultSettings",
     "KafkaSettings",
     "LogSettings",
     "MetricsSettings",
@@ -119,6 +121,33 @@ class DetectorSettings(_Section):
     """How often a job is tried while its visit is open."""
 
 
+class ControlSettings(_Section):
+    """Leases, archiving and the patience of the visit saga."""
+
+    heartbeat_s: float = Field(default=2.0, gt=0)
+    """Seconds between a worker's signs of life."""
+    lease_s: float = Field(default=8.0, gt=0)
+    """How long a silent worker keeps its leases."""
+    archive_attempts: int = Field(default=5, ge=1)
+    arrival_wait_s: float = Field(default=20.0, gt=0)
+    """How long a replicator waits for the camera to write an exposure."""
+    exposure_grace_s: float = Field(default=15.0, gt=0)
+    """How long after its time an exposure that never started is given up."""
+    queue_limit: int = Field(default=2000, ge=1)
+    """Waiting jobs above which the oldest are dropped first."""
+    stale_after_s: float = Field(default=300.0, gt=0)
+    """Age of a nextVisit that is refused."""
+    known_objects_wait_s: float = Field(default=15.0, gt=0)
+    """How long a CCD waits for the known objects after its last exposure came."""
+
+
+class FaultSettings(_Section):
+    """Rehearsal of failures; nothing is armed by default."""
+
+    crash: tuple[str, ...] = ()
+    """Stages that kill themselves once, between writing their outputs and committing what they read."""
+
+
 class AssociationSettings(_Section):
     """Association of DIASources with DIAObjects."""
 
@@ -151,6 +180,8 @@ class Settings(BaseSettings):
     objects: ObjectSettings = ObjectSettings()
     night: NightSettings = NightSettings()
     detectors: DetectorSettings = DetectorSettings()
+    control: ControlSettings = ControlSettings()
+    faults: FaultSettings = FaultSettings()
     association: AssociationSettings = AssociationSettings()
     alerts: AlertSettings = AlertSettings()
 
@@ -227,6 +258,25 @@ class Settings(BaseSettings):
     def night_dir(self, day_obs: int) -> Path:
         """Return the folder of one night's camera buffer, truth and summary."""
         return self.data_dir / "nights" / str(day_obs)
+
+    @property
+    def outage_dir(self) -> Path:
+        """Where replicators keep copies until the archive has them."""
+        return self.data_dir / "outage"
+
+    @property
+    def faults_dir(self) -> Path:
+        """Where crash points leave their markers."""
+        return self.data_dir / "faults"
+
+    @property
+    def release_file(self) -> Path:
+        """Names the data release in use: the claim on its manifest."""
+        return self.state_dir / "release.json"
+
+    def camera_buffer(self, day_obs: int) -> Path:
+        """Return the folder where the camera writes a night's raw frames, one folder an exposure."""
+        return self.night_dir(day_obs) / "buffer"
 
     def environment(self) -> dict[str, str]:
         """Return environment variables that give a child process these same settings."""
