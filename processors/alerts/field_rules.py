@@ -21,6 +21,8 @@ class Violation:
     """Stable name of the rule, such as range."""
     sentence: str
     """What is wrong, with the field and the value."""
+    field: str = ""
+    """The field, such as diaSource.ra, where the rule is of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +138,14 @@ def _by_unit(unit: str) -> tuple[float, float]:
 def _violation(rule: FieldRule, value: Any, record_name: str) -> Violation | None:
     where = f"{record_name}.{rule.field}"
     if rule.is_id:
-        return None if value > 0 else Violation("zero-id", f"{where} is {value}; where there is none it must be null.")
+        wrong = value <= 0
+        return Violation("zero-id", f"{where} is {value}; without one it must be null.", where) if wrong else None
     if rule.texts:
-        return None if value in rule.texts else Violation("band", f"{where} is '{value}', which is no filter.")
+        return None if value in rule.texts else Violation("band", f"{where} is '{value}', which is no filter.", where)
     if rule.is_number and not math.isfinite(value):
-        return Violation("finite", f"{where} is {value}; a value that does not exist must be null.")
+        return Violation("finite", f"{where} is {value}; a value that does not exist must be null.", where)
     below = value < rule.low or (rule.open_low and value == rule.low)
     above = value > rule.high or (rule.open_high and value == rule.high)
     if below or above:
-        return Violation("range", f"{where} is {value:g}, outside {rule.low:g} to {rule.high:g}.")
+        return Violation("range", f"{where} is {value:g}, outside {rule.low:g} to {rule.high:g}.", where)
     return None

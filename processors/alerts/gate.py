@@ -8,8 +8,9 @@ a rule is quarantined under the rule's name.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def check(packet: Mapping[str, Any], *, stamps: bool = True) -> list[Violation]:
     )
     for name, record_name, key in _HISTORIES:
         records = packet.get(name) or ()
-        found += [violation for record in records for violation in check_fields(record, record_name)]
+        found += _once_each(name, records, record_name)
         found += _history_rules(name, _columns(records, key), packet["diaSource"])
     found += _count_rules(packet.get("diaObject"), len(packet.get("prvDiaSources") or ()))
     if stamps:
@@ -146,13 +147,11 @@ def _object_rules(diaobject: Mapping[str, Any], source: Mapping[str, Any]) -> It
     if last is not None and last < seen:
         yield Violation("time-order", f"diaObject.lastDiaSourceMjdTai ({last}) is before the DIASource ({seen}).")
     for band in _BANDS:
-        lowest, mean, highest = (diaobject.get(f"{band}_psfFlux{part}") for part in ("Min", "Mean", "Max"))
-        if lowest is not None and mean is not None and highest is not None:
-            slack = 1e-5 * max(abs(lowest), abs(highest))
-            if not lowest - slack <= mean <= highest + slack:
-                yield Violation(
-                    "summary-order", f"diaObject.{band}_psfFluxMean is outside its own minimum and maximum."
-                )
+        values = [diaobject.get(f"{band}_psfFlux{part}") for part in ("Min", "Mean", "Max")]
+        lowest, mean, highest = (math.nan if value is None else value for value in values)
+        slack = 1e-5 * max(abs(lowest), abs(highest))
+        if mean < lowest - slack or mean > highest + slack:
+            yield Violation("summary-order", f"diaObject.{band}_psfFluxMean is outside its own minimum and maximum.")
 
 
 def _circumstance_rules(circumstances: Mapping[str, Any], source: Mapping[str, Any]) -> Iterator[Violation]:
@@ -206,6 +205,16 @@ def _history_rules(name: str, history: _Columns | History, source: Mapping[str, 
     if not (np.abs(times - source["midpointMjdTai"]) <= HISTORY_DAYS).all():
         found.append(Violation("history-window", f"{name} reaches beyond {HISTORY_DAYS:g} days."))
     return found
+
+
+def _once_each(name: str, records: Sequence[Mapping[str, Any]], record_name: str) -> Iterator[Violation]:
+    """Yield one violation for each rule and field, with the number of records that break it."""
+    violations = [violation for record in records for violation in check_fields(record, record_name)]
+    counts = Counter((violation.rule, violation.field) for violation in violations)
+    for violation in violations:
+        if count := counts.pop((violation.rule, violation.field), 0):
+            where = f"(In {count} of {len(records)} records of {name}.)"
+            yield replace(violation, sentence=f"{violation.sentence} {where}")
 
 
 def _stamp_rules(stamps: Sequence[bytes | None]) -> list[Violation]:

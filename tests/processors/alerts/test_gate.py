@@ -133,8 +133,10 @@ def test_aperture_flux_may_be_null_only_when_its_flag_says_so() -> None:
 
 def test_history_fields_are_looked_at_in_decoded_packets() -> None:
     alert = changed(plausible_alert(), "prvDiaForcedSources.0.psfFlux", NOT_A_NUMBER)
-    assert [violation.rule for violation in check(alert)] == ["finite"]
-    assert check(alert)[0].sentence == ("diaForcedSource.psfFlux is nan; a value that does not exist must be null.")
+    alert = changed(alert, "prvDiaForcedSources.2.psfFlux", NOT_A_NUMBER)
+    (violation,) = check(alert)
+    assert (violation.rule, violation.field) == ("finite", "diaForcedSource.psfFlux")
+    assert violation.sentence.endswith("must be null. (In 2 of 4 records of prvDiaForcedSources.)")
 
 
 def test_every_number_of_every_record_has_a_rule() -> None:
