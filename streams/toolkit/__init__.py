@@ -1,0 +1,1 @@
+"""The Alert/Notification Toolkit: pages and an HTTP API over the view, for people who look at alerts."""

@@ -1,0 +1,109 @@
+"""Rows of the view as people ask for them; identifiers are integers here and text in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["AlertRow", "AnnotationRow", "ObjectRow", "VisitRow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """An alert in the index."""
+
+    sequence: int
+    """Order of arrival in this view."""
+    alert_id: int
+    object_id: int | None
+    ss_object_id: int | None
+    ra: float
+    dec: float
+    mjd: float
+    """Midpoint, MJD TAI."""
+    band: str | None
+    visit: int
+    detector: int
+    flux: float | None
+    """PSF flux on the difference image, nJy."""
+    flux_error: float | None
+    science_flux: float | None
+    """PSF flux on the direct image, nJy."""
+    science_flux_error: float | None
+    snr: float | None
+    reliability: float | None
+    schema_id: int
+    size: int
+    partition: int
+    offset: int
+    """Where the packet lies in alert-store."""
+    appended_unix_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRow:
+    """A DIAObject in its newest version."""
+
+    object_id: int
+    ra: float
+    dec: float
+    n_sources: int
+    first_mjd: float | None
+    last_mjd: float | None
+    visit: int
+    """The visit that made this version."""
+    partition: int
+    offset: int
+    """Where this version lies in diaobjects."""
+    separation_arcsec: float | None = None
+    """From the centre of the cone that was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationRow:
+    """A remark, and what later ones made of it."""
+
+    annotation_id: str
+    sequence: int
+    target_kind: str
+    target_id: int
+    author: str
+    author_kind: str
+    topic: str
+    version: str
+    created_unix_s: float
+    classification: str
+    explanation: str
+    data: str
+    url: str
+    supersedes: str | None
+    retracts: str | None
+    superseded_by: str | None = None
+    retracted_by: str | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether nothing later took its place or took it back."""
+        return self.superseded_by is None and self.retracted_by is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitRow:
+    """A visit: its manifest, its jobs and its quality, as far as they are known."""
+
+    visit: int
+    band: str | None
+    expected: int | None
+    published: int | None
+    quarantined: int | None
+    complete: bool | None
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    latency_max_s: float | None
+    alerts: int
+    """Alerts in the view."""
+    jobs: Mapping[str, int]
+    """State to number of jobs."""
+    verdict: str | None
+    quality: Mapping[str, Any]
