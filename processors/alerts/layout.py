@@ -22,17 +22,18 @@ __all__ = ["History", "PacketLayout", "locate"]
 
 Ints = npt.NDArray[np.int64]
 
-_VARINT, _LENGTH = 1, 2
-_KINDS = {
+_VARINT, _LENGTH = 0, -1
+_WIDTHS = {
     "long": _VARINT,
     "int": _VARINT,
     "string": _LENGTH,
     "bytes": _LENGTH,
-    "boolean": 11,
-    "float": 14,
-    "double": 18,
+    "boolean": 1,
+    "float": 4,
+    "double": 8,
 }
-_FIXED, _NULLABLE = 10, 100
+"""Bytes of a value of each type; numbers and what begins with its length have codes that are no widths."""
+
 _WATCHED = ("diaObjectId", "visit", "detector", "midpointMjdTai", "timeProcessedMjdTai")
 
 
@@ -120,7 +121,7 @@ class _Cursor:
 
     def varint(self) -> int:
         value, self.position = _read_varint(self._view, self.position)
-        if self.position < 0:
+        if self.position > len(self._packet):
             raise IndexError("it ends within a number")
         return int(value)
 
@@ -166,10 +167,9 @@ class _Cursor:
     def _walk(self, record_name: str, count: int) -> tuple[Ints, Ints, Ints]:
         if count > len(self._packet):
             raise IndexError("it announces more records than it has bytes")
-        codes, slots = _program(record_name)
         starts, ends = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         watched = np.full((count, len(_WATCHED)), -1, dtype=np.int64)
-        end = _walk_records(self._view, self.position, codes, slots, starts, ends, watched)
+        end = _walk_records(self._view, self.position, *_program(record_name), starts, ends, watched)
         if end < 0:
             raise IndexError(f"it ends or breaks within a {record_name}")
         self.position = end
@@ -194,70 +194,77 @@ class _Cursor:
 
 
 @functools.cache
-def _program(record_name: str) -> tuple[Ints, Ints]:
-    """Return for each field of a record a code of its type, and its number among the watched fields or -1."""
-    codes, slots = [], []
+def _program(record_name: str) -> tuple[Ints, npt.NDArray[np.bool_], Ints]:
+    """Return for each field of a record its width, whether it may be null, and its number among the watched or -1."""
+    widths, nullable, slots = [], [], []
     for field in record_schema(record_name)["fields"]:
         kind: Any = field["type"]
-        nullable = isinstance(kind, list)
-        kind = kind[1] if nullable else kind
-        code = _KINDS[kind["type"] if isinstance(kind, dict) else kind]
-        codes.append(code + _NULLABLE if nullable else code)
+        nullable.append(isinstance(kind, list))
+        kind = kind[1] if isinstance(kind, list) else kind
+        widths.append(_WIDTHS[kind["type"] if isinstance(kind, dict) else kind])
         slots.append(_WATCHED.index(field["name"]) if field["name"] in _WATCHED else -1)
-    return np.array(codes, dtype=np.int64), np.array(slots, dtype=np.int64)
+    return np.array(widths), np.array(nullable), np.array(slots)
 
 
 @numba.njit(cache=True)
-def _read_varint(view: Any, position: int) -> tuple[int, int]:
-    """Return a number and the position after it; position -1 means that the bytes ended."""
-    value = np.uint64(0)
-    for shift in range(0, 70, 7):
-        if position >= len(view):
-            return 0, -1
-        byte = view[position]
-        position += 1
-        value |= np.uint64(byte & 0x7F) << np.uint64(shift)
-        if byte < 0x80:
-            number: Any = np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1))
-            return number, position
-    return 0, -1
+def _read_raw(view: Any, position: Any) -> Any:
+    """Return a number before zig-zag decoding and the position after it, which is beyond the end for a broken one.
+
+    All is unsigned: numba then needs no test for positions counted from the end.
+    """
+    value, shift = np.uint64(0), np.uint64(0)
+    while position < np.uint64(len(view)) and shift < np.uint64(64):
+        byte = np.uint64(view[position])
+        position += np.uint64(1)
+        value |= (byte & np.uint64(0x7F)) << shift
+        if byte < np.uint64(0x80):
+            return value, position
+        shift += np.uint64(7)
+    return np.uint64(0), np.uint64(len(view) + 1)
 
 
 @numba.njit(cache=True)
-def _skip(view: Any, position: int, code: int) -> int:
-    """Return the position after a value that is not null, or -1."""
-    if code > _FIXED:
-        return position + code - _FIXED
-    value, position = _read_varint(view, position)
-    if code == _LENGTH and position >= 0:
-        return position + value if value >= 0 else -1
-    return position
+def _read_varint(view: Any, position: Any) -> Any:
+    """Return a number and the position after it, which is beyond the end for a broken one."""
+    raw, position = _read_raw(view, np.uint64(position))
+    return np.int64(raw >> np.uint64(1)) ^ -np.int64(raw & np.uint64(1)), np.int64(position)
 
 
 @numba.njit(cache=True)
-def _walk_records(view: Any, position: int, codes: Any, slots: Any, starts: Any, ends: Any, watched: Any) -> int:
+def _walk_records(
+    view: Any, start: Any, widths: Any, nullable: Any, slots: Any, starts: Any, ends: Any, watched: Any
+) -> Any:
     """Step over as many records as starts has room for; return the position after them, or -1.
 
     The position of a watched field that is null is not written.
     """
+    position, end = np.uint64(start), np.uint64(len(view))
     for record in range(len(starts)):
         starts[record] = position
-        for field in range(len(codes)):
-            code = codes[field]
-            if code > _NULLABLE:
-                code -= _NULLABLE
-                if position >= len(view) or (view[position] != 0 and view[position] != 2):
-                    return -1
-                position += 1
-                if view[position - 1] == 0:
+        for field in range(len(widths)):
+            if position >= end:
+                return -1
+            if nullable[field]:
+                branch = view[position]
+                position += np.uint64(1)
+                if branch == 0:
                     continue
+                if branch != 2:
+                    return -1
             if slots[field] >= 0:
                 watched[record, slots[field]] = position
-            position = _skip(view, position, code)
-            if position < 0 or position > len(view):
-                return -1
+            if widths[field] > 0:
+                position += np.uint64(widths[field])
+                continue
+            raw, position = _read_raw(view, position)
+            if widths[field] == _LENGTH:
+                if raw & np.uint64(1):
+                    return -1
+                position += raw >> np.uint64(1)
+        if position > end:
+            return -1
         ends[record] = position
-    return position
+    return np.int64(position)
 
 
 @numba.njit(cache=True)

@@ -87,6 +87,14 @@ def test_noise_is_refused_and_never_read_beyond_its_end(noise: bytes) -> None:
         locate(noise + b"\xff")
 
 
+def test_text_of_negative_length_is_refused() -> None:
+    plain = encode_plainly(public.alert_schema(), plausible_alert(0, 0))
+    broken = plain.replace(b"\x02\x02r", b"\x02\x01r", 1)
+    assert broken != plain
+    with pytest.raises(MalformedPacketError, match="breaks within a diaSource"):
+        locate(broken)
+
+
 def test_assemble_and_stamps_added_later() -> None:
     alert = plausible_alert()
     stamps = CutoutSet(dia_source_id=1003, difference=b"d" * 70, science=b"s", template=b"t" * 9000 + bytes(5))
