@@ -1,0 +1,1 @@
+"""Science Data Quality Metrics: thresholds, verdicts and visit summaries."""

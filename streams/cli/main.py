@@ -1,0 +1,52 @@
+"""The ``nightcast`` command."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+from streams.cli import engine
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="nightcast",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="An alert production system, event-sourced on Kafka: raw pixels in, alerts out, any night replayed.",
+    epilog="Begin with `nightcast night`. Settings: NIGHTCAST_ variables or nightcast.toml; see docs/reference/settings.md.",
+)
+
+_NOUNS = {
+    "alerts": ("streams.cli.alerts", "The published alerts: follow, show, check, export."),
+    "objects": ("streams.cli.objects", "DIAObjects and their histories."),
+    "jobs": ("streams.cli.jobs", "The work of a night: list it, explain one job."),
+    "dlq": ("streams.cli.dlq", "Dead letters: list, show, put back."),
+    "schemas": ("streams.cli.schemas_command", "Schemas of every topic."),
+    "replay": ("streams.cli.replay", "Record a night's inputs, run them again, compare."),
+}
+"""Noun to the module of its commands and its line in the help."""
+
+
+def build() -> typer.Typer:
+    """Put all commands together."""
+    app.command()(engine.up)
+    app.command()(engine.down)
+    app.command()(engine.status)
+    app.command()(engine.doctor)
+    for module, names in (("streams.cli.night", ("night",)), ("streams.cli.files", ("isr", "difference"))):
+        for name in names:
+            app.command()(getattr(importlib.import_module(module), name))
+    for noun, (module, line) in _NOUNS.items():
+        app.add_typer(importlib.import_module(module).app, name=noun, help=line)
+    return app
+
+
+def main() -> None:
+    """Run the command line."""
+    build()()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The processes of the embedded profile: which stages share one, in which order they start."""
+
+from __future__ import annotations
+
+import sys
+
+from infra.settings import Settings
+from infra.supervisor import Health, ProcessSpec, ready_file
+
+__all__ = ["LIGHT_STAGES", "stage_processes"]
+
+LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "manifests", "quality")
+"""Stages that only move small events; here they share one process, a thread each."""
+
+
+def stage_processes(settings: Settings) -> list[ProcessSpec]:
+    """Return the processes of all stages, above the engine."""
+    transactional = {
+        "control": LIGHT_STAGES,
+        "archiver": ("archiver",),
+        "detectors": ("detectors",),
+        "distribution": ("distribution",),
+    }
+    specs = [_spec(settings, name, ("streams.run", *stages, "--name", name)) for name, stages in transactional.items()]
+    specs += [
+        _spec(settings, "association", ("streams.association", "--name", "association")),
+        _spec(settings, "alert-assembly", ("streams.alerts", "--name", "alert-assembly")),
+    ]
+    url = f"http://{settings.web.host}:{settings.web.port}/health"
+    specs.append(_spec(settings, "toolkit", ("streams.toolkit",), Health(kind="http", target=url)))
+    return specs
+
+
+def _spec(settings: Settings, name: str, command: tuple[str, ...], health: Health | None = None) -> ProcessSpec:
+    return ProcessSpec(
+        name=name,
+        argv=(sys.executable, "-m", *command),
+        order=10,
+        env={**settings.environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        health=health or Health(kind="file", target=str(ready_file(settings, name)), timeout_s=120.0),
+    )

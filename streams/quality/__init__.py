@@ -1,0 +1,1 @@
+"""Quality: folds jobs' metrics and manifests into quality of detectors and visits."""
