@@ -1,0 +1,1 @@
+"""Rules of control, pure: what the DMCS, the Orchestration Manager and the archiver decide, as folds of their events."""
