@@ -13,7 +13,6 @@ from pathlib import Path
 from infra.broker.jars import ensure_jars, load_lock
 from infra.broker.properties import server_properties
 from infra.errors import JarsError, StartError
-from infra.ports import require_free
 from infra.settings import Settings
 from infra.supervisor.spec import Health, ProcessSpec
 
@@ -49,7 +48,7 @@ def java_executable() -> Path:
 
 
 def prepare_broker(settings: Settings, *, progress: Callable[[str], None] | None = None) -> None:
-    """Make everything ready for the broker to start: ports, jars, configuration, formatted storage.
+    """Make everything ready for the broker to start: jars, configuration, formatted storage.
 
     Parameters
     ----------
@@ -60,15 +59,11 @@ def prepare_broker(settings: Settings, *, progress: Callable[[str], None] | None
 
     Raises
     ------
-    PortTakenError
-        When another program has one of its two ports.
     DownloadError, JarsError
         When the jars cannot be had or are wrong.
     StartError
         When the storage cannot be formatted.
     """
-    require_free(settings.kafka.port, what="Kafka broker", setting="kafka.port")
-    require_free(settings.kafka.controller_port, what="Kafka controller", setting="kafka.controller_port")
     java_executable()
     ensure_jars(jars_folder(settings), load_lock(), progress=progress)
     settings.kafka_dir.mkdir(parents=True, exist_ok=True)
@@ -85,6 +80,7 @@ def broker_process(settings: Settings) -> ProcessSpec:
         name="broker",
         argv=(*_java(settings, heap), "kafka.Kafka", str(_properties_file(settings))),
         order=0,
+        ports={"kafka.port": settings.kafka.port, "kafka.controller_port": settings.kafka.controller_port},
         health=Health(kind="kafka", target=settings.bootstrap, timeout_s=settings.kafka.start_timeout_s),
         stop_timeout_s=STOP_TIMEOUT_S,
         clean_exit_codes=(0, 143),

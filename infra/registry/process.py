@@ -17,6 +17,7 @@ def registry_process(settings: Settings) -> ProcessSpec:
         argv=(sys.executable, "-m", "infra.registry"),
         order=1,
         env=settings.environment(),
+        ports={"registry.port": settings.registry.port},
         health=Health(kind="http", target=f"{settings.registry_url}/subjects", timeout_s=60.0),
         stop_timeout_s=4.0,
     )

@@ -14,11 +14,14 @@ from pathlib import Path
 
 from infra.broker.probe import broker_answers
 from infra.errors import StartError
+from infra.supervisor.pids import write_pid_file
 from infra.supervisor.spec import Health, ProcessSpec
 
-__all__ = ["Child", "is_healthy"]
+__all__ = ["Child", "is_healthy", "rotate"]
 
 POLL_S = 0.05
+LOG_BYTES = 20 << 20
+"""A log file larger than this is put aside (one generation is kept) when its process starts."""
 
 
 class Child:
@@ -68,6 +71,7 @@ class Child:
         """
         for folder in (self.log_file.parent, self.pid_file.parent):
             folder.mkdir(parents=True, exist_ok=True)
+        rotate(self.log_file)
         try:
             with self.log_file.open("ab") as log:
                 self._process = subprocess.Popen(
@@ -80,7 +84,7 @@ class Child:
                 )
         except OSError as error:
             raise StartError(f"The process {self.spec.name} cannot be started: {error}.") from error
-        self.pid_file.write_text(str(self._process.pid))
+        write_pid_file(self.pid_file, self._process.pid)
 
     def healthy(self) -> bool:
         """Tell whether the process is ready by the rule of its spec."""
@@ -147,6 +151,13 @@ class Child:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # the whole group has ended already
                 os.killpg(self._process.pid, number)
+
+
+def rotate(log_file: Path) -> None:
+    """Put a log file aside when it has grown large."""
+    with contextlib.suppress(FileNotFoundError):  # the first start has no log yet
+        if log_file.stat().st_size > LOG_BYTES:
+            log_file.replace(log_file.with_suffix(".log.1"))
 
 
 def is_healthy(health: Health, pid: int | None) -> bool:

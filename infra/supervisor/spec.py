@@ -38,6 +38,8 @@ class ProcessSpec:
     """Processes start in rising order; those of one number start together. They stop the other way round."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables beside those of the supervisor."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Ports it will bind on the loopback interface, by the path of their setting; each must be free before anything starts."""
     health: Health = Health()
     task: bool = False
     """Whether it is expected to end by itself with code 0 before the next number starts."""

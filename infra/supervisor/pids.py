@@ -1,0 +1,43 @@
+"""Pid files that cannot be mistaken: the process id with the moment the process was created."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import psutil
+
+__all__ = ["kill_group", "living", "write_pid_file"]
+
+SAME_MOMENT_S = 0.05
+
+
+def write_pid_file(path: Path, pid: int) -> None:
+    """Write down a process that has just been started."""
+    try:
+        created = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:  # it ended at once; its parent will see that
+        created = 0.0
+    path.write_text(f"{pid} {created!r}\n")
+
+
+def living(path: Path) -> psutil.Process | None:
+    """Return the process of a pid file, or None when it has ended, even if its id is another process's now."""
+    try:
+        pid, created = path.read_text().split()
+        process = psutil.Process(int(pid))
+        same = abs(process.create_time() - float(created)) < SAME_MOMENT_S
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def kill_group(process: psutil.Process) -> None:
+    """End a process and the group it leads at once."""
+    with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):  # it has ended meanwhile
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
