@@ -68,7 +68,7 @@ def _tiny() -> dict[str, Any]:
         _detector(1, "R22", "S01", "science", (136.0, 0.0)),
         _detector(2, "R44", "SW0", "wavefront", (344.0, 0.0), kind="WAVEFRONT"),
     ]
-    return _small("tiny", "NightcastTiny", layouts, detectors)
+    return _small("tiny", "NightcastSim", layouts, detectors)
 
 
 def _demo() -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _demo() -> dict[str, Any]:
         _detector(3, "R22", "S11", "science", (half, half)),
         _detector(4, "R44", "SW0", "wavefront", (1340.0, 0.0), kind="WAVEFRONT"),
     ]
-    return _small("demo", "NightcastDemo", layouts, detectors)
+    return _small("demo", "NightcastSim", layouts, detectors)
 
 
 def _itl() -> dict[str, Any]:
@@ -93,9 +93,7 @@ def _itl() -> dict[str, Any]:
 
 
 def _full_ccd() -> dict[str, Any]:
-    return _small(
-        "full-ccd", "NightcastCcd", {"itl": _itl()}, [_detector(0, "R22", "S11", "itl", (0.0, 0.0))]
-    )
+    return _small("full-ccd", "NightcastSim", {"itl": _itl()}, [_detector(0, "R22", "S11", "itl", (0.0, 0.0))])
 
 
 def _raft_centre(raft: str) -> tuple[float, float]:
@@ -117,9 +115,7 @@ def _lsstcam() -> dict[str, Any]:
     for raft, turns in _CORNERS:
         x, y = _raft_centre(raft)
         inward = x - 3000.0 * (1 if x > 0 else -1), y - 3000.0 * (1 if y > 0 else -1)
-        detectors.append(
-            _detector(len(detectors), raft, "SW0", "itl", inward, kind="WAVEFRONT", quarter_turns=turns)
-        )
+        detectors.append(_detector(len(detectors), raft, "SW0", "itl", inward, kind="WAVEFRONT", quarter_turns=turns))
     return _small("lsstcam", "LSSTCam", {"e2v": e2v, "itl": _itl()}, detectors)
 
 
