@@ -39,7 +39,7 @@ class Verdict:
 DETECTOR_THRESHOLDS: tuple[Threshold, ...] = (
     Threshold(metric="psf_fwhm_arcsec", warning=1.5, bad=2.5, meaning="the PSF is wide"),
     Threshold(metric="psf_stars", warning=10, bad=5, meaning="few stars made the PSF", above=False),
-    Threshold(metric="astrometric_rms_arcsec", warning=0.05, bad=0.2, meaning="positions scatter about the reference"),
+    Threshold(metric="astrometry_rms_mas", warning=50, bad=200, meaning="positions scatter about the reference"),
     Threshold(metric="zero_point_scatter_mag", warning=0.03, bad=0.1, meaning="the zero point scatters"),
     Threshold(metric="score_sd", warning=1.15, bad=1.5, meaning="the S/N map is wider than noise"),
     Threshold(metric="template_coverage", warning=0.8, bad=0.2, meaning="the template covers little", above=False),

@@ -19,7 +19,7 @@ from processors.quality.metrics import DETECTOR_THRESHOLDS, VISIT_THRESHOLDS, ju
         ({"psf_fwhm_arcsec": 1.6}, "warning"),
         ({"psf_fwhm_arcsec": 1.6, "psf_stars": 3}, "bad"),
         ({"psf_stars": 7}, "warning"),
-        ({"astrometric_rms_arcsec": math.nan}, "bad"),
+        ({"astrometry_rms_mas": math.nan}, "bad"),
         ({"something_else": 1e9}, "good"),
     ],
 )
