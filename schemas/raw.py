@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = ["AmplifierTable", "HeaderValue", "MasterCalibrations", "RawFile", "RawHdu", "TemplateImage"]
 
-type HeaderValue = str | int | float | bool
+HeaderValue = str | int | float | bool
 """A value of a FITS card."""
 
 

@@ -1,0 +1,285 @@
+"""The world coordinates of one CCD, found from the pattern of its stars against a reference catalogue.
+
+A histogram of shifts at a few trial rotations finds the pattern; matching and fitting then alternate, from a plane to the
+polynomial that the matches can bear. The result is a TAN-SIP `astropy.wcs.WCS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from processors.single_frame.errors import AstrometryError, MissingReferenceError
+from processors.single_frame.frames import Exposure
+from processors.single_frame.plate import PlateFit, choose_fit, fit_plate
+from processors.single_frame.projection import deproject, project
+from processors.single_frame.sip import plate_to_wcs
+from schemas.camera import Camera, Detector
+
+__all__ = ["Astrometry", "Pointing", "nominal_pointing", "propagate", "solve_astrometry"]
+
+SEARCH_ARCSEC = 40.0
+"""Largest shift looked for: 20" of pointing, and 0.1 degree of rotation seen at the edge of the field of view."""
+
+ROTATIONS_DEGREES = tuple(0.05 * k for k in (0, -1, 1, -2, 2, -3, 3))
+"""Trial errors of the rotation, likeliest first."""
+
+PATTERN_STARS = 150
+"""Brightest detections used to find the pattern."""
+
+BIN_PIXELS = 4.0
+"""Bin of the shift histogram; with its neighbours it spans the distortion across one CCD."""
+
+LEAST_MATCHES = 5
+"""Fewest matches that make a solution."""
+
+MATCH_RADII = (10.0, 6.0, 4.0, 3.0, 2.0, 2.0)
+"""Radius in pixels within which stars match, iteration after iteration."""
+
+CENTROID_FLOOR_PIXELS = 0.03
+"""Error of a position besides photon noise: catalogue and atmosphere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointing:
+    """Where a CCD is thought to look: how its pixels map on the plane tangent at the boresight (arcseconds)."""
+
+    ra: float
+    dec: float
+    centre: tuple[float, float]
+    """Pixel of the CCD whose offset from the boresight is ``offset``."""
+    offset: tuple[float, float]
+    """Focal-plane x and y in pixels."""
+    quarter_turns: int
+    rotation: float
+    """Position angle in degrees of the focal plane's +y, east of north."""
+    plate_scale: float
+
+    def to_plane(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return xi (east) and eta (north) of pixels."""
+        a, b = x - self.centre[0], y - self.centre[1]
+        for _ in range(self.quarter_turns % 4):
+            a, b = -b, a
+        a, b = a + self.offset[0], b + self.offset[1]
+        sine, cosine = np.sin(np.radians(self.rotation)), np.cos(np.radians(self.rotation))
+        return (-a * cosine + b * sine) * self.plate_scale, (a * sine + b * cosine) * self.plate_scale
+
+    def to_pixels(self, xi: NDArray[np.float64], eta: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return the pixels of plane coordinates, the inverse of `to_plane`."""
+        sine, cosine = np.sin(np.radians(self.rotation)), np.cos(np.radians(self.rotation))
+        a = (-xi * cosine + eta * sine) / self.plate_scale - self.offset[0]
+        b = (xi * sine + eta * cosine) / self.plate_scale - self.offset[1]
+        for _ in range(self.quarter_turns % 4):
+            a, b = b, -a
+        return a + self.centre[0], b + self.centre[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Astrometry:
+    """A solution and how good it is."""
+
+    wcs: WCS
+    sources: NDArray[np.int64]
+    """Indices of matched sources."""
+    references: NDArray[np.int64]
+    """Indices of the reference stars they match, in the same order."""
+    order: int
+    rms_mas: float
+    """Scatter of a matched star about the solution, per axis."""
+    shift_arcsec: float
+    """How far the CCD's centre lay from where the header put it."""
+
+
+def nominal_pointing(exposure: Exposure, camera: Camera, detector: Detector) -> Pointing:
+    """Return where the header and the camera's description put a CCD."""
+    return Pointing(
+        ra=exposure.ra,
+        dec=exposure.dec,
+        centre=((detector.width - 1) / 2, (detector.height - 1) / 2),
+        offset=detector.centre,
+        quarter_turns=detector.quarter_turns,
+        rotation=exposure.rotation,
+        plate_scale=camera.plate_scale,
+    )
+
+
+def propagate(references: NDArray[np.void], mjd: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return ra and dec (degrees) of catalogue stars moved by their proper motions to an epoch.
+
+    Missing motions (NaN) count as none. Linear motion on the tangent plane: good to 1 mas over decades for all but the
+    few fastest stars near a pole.
+    """
+    years = (mjd - np.asarray(references["epoch_mjd"], np.float64)) / 365.25
+    dec = np.asarray(references["dec"], np.float64)
+    east = np.nan_to_num(np.asarray(references["pmra"], np.float64)) * years / 3.6e6
+    north = np.nan_to_num(np.asarray(references["pmdec"], np.float64)) * years / 3.6e6
+    ra = np.asarray(references["ra"], np.float64) + east / np.maximum(np.cos(np.radians(dec)), 1e-9)
+    return np.mod(ra, 360.0), dec + north
+
+
+def solve_astrometry(
+    sources: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    stars: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    pointing: Pointing,
+    shape: tuple[int, int],
+) -> Astrometry:
+    """Find the world coordinates of a CCD.
+
+    Parameters
+    ----------
+    sources
+        x, y and position error (pixels) of unsaturated sources, brightest first.
+    stars
+        ra, dec (degrees, at the epoch) and flux of reference stars; more than the CCD's field does no harm.
+    pointing
+        The nominal pointing, wrong by up to 20" and 0.1 degree.
+    shape
+        Rows and columns of the CCD.
+
+    Raises
+    ------
+    MissingReferenceError
+        When fewer than five reference stars lie near the CCD.
+    AstrometryError
+        When the pattern is not found.
+    """
+    ra, dec, flux = stars
+    xi, eta, ahead = project(ra, dec, pointing.ra, pointing.dec)
+    px, py = pointing.to_pixels(xi, eta)
+    margin = SEARCH_ARCSEC / pointing.plate_scale
+    near = ahead & (px > -margin) & (px < shape[1] + margin) & (py > -margin) & (py < shape[0] + margin)
+    index = np.flatnonzero(near & np.isfinite(flux))
+    if len(index) < LEAST_MATCHES:
+        raise MissingReferenceError(f"Only {len(index)} reference stars lie near the detector.")
+    if len(sources[0]) < LEAST_MATCHES:
+        raise AstrometryError(f"{len(sources[0])} sources are too few to find the pattern of stars.")
+    index = index[np.argsort(-flux[index], kind="stable")]
+    guess = _find_pattern(sources, (px[index], py[index]), shape, margin)
+    fit, pairs = _refine(sources, (xi[index], eta[index], px[index], py[index]), guess, pointing)
+    return _finish(fit, pairs, sources, (ra, dec, index), pointing, shape)
+
+
+def _find_pattern(
+    sources: tuple[NDArray[np.float64], ...],
+    stars: tuple[NDArray[np.float64], NDArray[np.float64]],
+    shape: tuple[int, int],
+    margin: float,
+) -> tuple[float, float, float]:
+    """Return the rotation (degrees) about the CCD's centre and the shift that bring most stars onto sources."""
+    x, y = sources[0][:PATTERN_STARS], sources[1][:PATTERN_STARS]
+    area = (shape[0] + 2 * margin) * (shape[1] + 2 * margin) / (shape[0] * shape[1])
+    count = int(min(len(stars[0]), 1.5 * len(x) * area + 20, 1200))
+    sx, sy = stars[0][:count], stars[1][:count]
+    middle = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    bins = int(2 * margin / BIN_PIXELS) + 1
+    edges = (np.arange(bins + 1) - bins / 2) * BIN_PIXELS
+    best = (-1.0, 0.0, 0.0, 0.0)
+    for rotation in ROTATIONS_DEGREES:
+        rx, ry = _rotate(sx - middle[0], sy - middle[1], rotation)
+        dx = (x[:, None] - middle[0] - rx).ravel()
+        dy = (y[:, None] - middle[1] - ry).ravel()
+        counts, *_ = np.histogram2d(dy, dx, bins=(edges, edges))
+        smooth = _box_sum(counts)
+        row, column = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
+        if smooth[row, column] > best[0]:
+            close = (np.abs(dy - edges[row] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS) & (
+                np.abs(dx - edges[column] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS
+            )
+            best = (float(smooth[row, column]), rotation, float(np.median(dx[close])), float(np.median(dy[close])))
+    return best[1:]
+
+
+def _box_sum(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over 3 x 3 bins."""
+    padded = np.pad(counts, 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])
+
+
+def _rotate(x: NDArray[np.float64], y: NDArray[np.float64], degrees: float) -> tuple[NDArray[np.float64], ...]:
+    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    return x * cosine - y * sine, x * sine + y * cosine
+
+
+def match(
+    places: tuple[NDArray[np.float64], NDArray[np.float64]],
+    others: tuple[NDArray[np.float64], NDArray[np.float64]],
+    radius: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return index pairs of points that are each other's nearest within a radius."""
+    a, b = np.column_stack(places), np.column_stack(others)
+    distance, there = cKDTree(b).query(a, distance_upper_bound=radius)
+    _, back = cKDTree(a).query(b)
+    there, back = np.asarray(there, np.int64), np.asarray(back, np.int64)
+    mine = np.flatnonzero(np.isfinite(distance))
+    mine = mine[back[there[mine]] == mine]
+    return mine, there[mine]
+
+
+def _refine(
+    sources: tuple[NDArray[np.float64], ...],
+    stars: tuple[NDArray[np.float64], ...],
+    guess: tuple[float, float, float],
+    pointing: Pointing,
+) -> tuple[PlateFit, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Match and fit in turn; predictions are compared in pixels through the plane fit's inverse scale."""
+    x, y, error = sources
+    xi, eta, px, py = stars
+    middle = pointing.centre
+    rx, ry = _rotate(px - middle[0], py - middle[1], guess[0])
+    predicted = (rx + middle[0] + guess[1], ry + middle[1] + guess[2])
+    mine, theirs = match((x, y), predicted, MATCH_RADII[0])
+    weight_all = 1 / (error**2 + CENTROID_FLOOR_PIXELS**2)
+    scale = pointing.plate_scale
+    fit = None
+    for step, radius in enumerate(MATCH_RADII[1:]):
+        if len(mine) < LEAST_MATCHES:
+            raise AstrometryError(f"Only {len(mine)} stars match the reference catalogue.")
+        highest = min(1 + step, 3)
+        fit = choose_fit((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], highest, middle)
+        u, v = fit.to_plane(x, y)
+        mine, theirs = match((u / scale, v / scale), (xi / scale, eta / scale), radius)
+    if fit is None or len(mine) < LEAST_MATCHES:
+        raise AstrometryError(f"Only {len(mine)} stars match the reference catalogue.")
+    fit = choose_fit((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], 3, middle)
+    return fit, (mine[fit.used], theirs[fit.used])
+
+
+def _finish(
+    fit: PlateFit,
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    sources: tuple[NDArray[np.float64], ...],
+    stars: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]],
+    pointing: Pointing,
+    shape: tuple[int, int],
+) -> Astrometry:
+    """Check the match, move the tangent point to the CCD's centre, fit again and write the WCS."""
+    mine, theirs = pairs
+    ra, dec, index = stars
+    scale = pointing.plate_scale
+    chance = len(sources[0]) * len(index) * np.pi * MATCH_RADII[-1] ** 2 / (shape[0] * shape[1])
+    reachable = min(len(sources[0]), len(index))
+    if len(mine) < max(LEAST_MATCHES, min(3 * chance, 0.5 * reachable)) or fit.rms > 0.5 * scale:
+        raise AstrometryError(
+            f"{len(mine)} matches with a scatter of {fit.rms:.2f} arcsec are no solution ({chance:.1f} by chance)."
+        )
+    u, v = fit.to_plane(np.array([pointing.centre[0]]), np.array([pointing.centre[1]]))
+    centre = deproject(u, v, pointing.ra, pointing.dec)
+    ra0, dec0 = float(centre[0][0]), float(centre[1][0])
+    xi, eta, _ = project(ra[index[theirs]], dec[index[theirs]], ra0, dec0)
+    x, y, error = (column[mine] for column in sources)
+    weight = 1 / (error**2 + CENTROID_FLOOR_PIXELS**2)
+    final = fit_plate((x, y), (xi, eta), weight, fit.order, pointing.centre)
+    nominal = pointing.to_plane(np.array([pointing.centre[0]]), np.array([pointing.centre[1]]))
+    return Astrometry(
+        wcs=plate_to_wcs(final, (ra0, dec0), shape),
+        sources=mine,
+        references=index[theirs],
+        order=final.order,
+        rms_mas=1000 * final.rms,
+        shift_arcsec=float(np.hypot(u[0] - nominal[0][0], v[0] - nominal[1][0])),
+    )

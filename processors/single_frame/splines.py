@@ -1,0 +1,79 @@
+"""Quintic B-spline interpolation of small stamps: moving a star by part of a pixel without changing its size.
+
+Lanczos and cubic kernels bias the second moment of a recentred star by 0.04 to 0.2 %, the quintic spline by 0.001 %
+(design page, section 3.3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["prefilter", "resample", "shift_stamps"]
+
+
+def prefilter(stamps: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the spline coefficients of each stamp of an array whose last two axes are ``[y, x]``."""
+    once = ndimage.spline_filter1d(np.asarray(stamps, np.float64), order=5, axis=-1, mode="mirror")
+    return np.ascontiguousarray(ndimage.spline_filter1d(once, order=5, axis=-2, mode="mirror"))
+
+
+@numba.njit(cache=True)
+def _taps(fraction: float) -> NDArray[np.float64]:
+    """Weights of the coefficients -2..3 around a point ``fraction`` beyond coefficient 0."""
+    weights = np.empty(6)
+    for k in range(6):
+        d = abs(fraction - (k - 2))
+        if d < 1.0:
+            value = 66.0 + d * d * (-60.0 + d * d * (30.0 - 10.0 * d))
+        elif d < 2.0:
+            value = 51.0 + d * (75.0 + d * (-210.0 + d * (150.0 + d * (-45.0 + 5.0 * d))))
+        else:
+            value = max(0.0, 3.0 - d) ** 5
+        weights[k] = value / 120.0
+    return weights
+
+
+@numba.njit(cache=True)
+def resample(coefficients: NDArray[np.float64], dx: float, dy: float, out: NDArray[np.float64]) -> None:
+    """Evaluate a spline at every pixel plus (dx, dy) into ``out``; beyond the stamp it is 0."""
+    rows, columns = coefficients.shape
+    jx, jy = int(np.floor(dx)), int(np.floor(dy))
+    wx, wy = _taps(dx - jx), _taps(dy - jy)
+    half = np.zeros((rows, columns))
+    for y in range(rows):
+        for x in range(columns):
+            total = 0.0
+            for k in range(6):
+                i = x + jx + k - 2
+                if 0 <= i < columns:
+                    total += wx[k] * coefficients[y, i]
+            half[y, x] = total
+    for y in range(rows):
+        for x in range(columns):
+            total = 0.0
+            for k in range(6):
+                j = y + jy + k - 2
+                if 0 <= j < rows:
+                    total += wy[k] * half[j, x]
+            out[y, x] = total
+
+
+@numba.njit(cache=True)
+def _shift_all(
+    coefficients: NDArray[np.float64], dx: NDArray[np.float64], dy: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    for k in range(coefficients.shape[0]):
+        resample(coefficients[k], dx[k], dy[k], out[k])
+
+
+def shift_stamps(stamps: NDArray[Any], dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each stamp ``[n, y, x]`` sampled at its pixels plus (dx, dy): a star at (dx, dy) moves to the origin."""
+    coefficients = prefilter(stamps)
+    out = np.empty_like(coefficients)
+    _shift_all(coefficients, np.ascontiguousarray(dx, np.float64), np.ascontiguousarray(dy, np.float64), out)
+    return out
