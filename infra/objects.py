@@ -99,6 +99,20 @@ class ObjectStore:
             )
         return data
 
+    def find(self, sha256: str) -> Claim:
+        """Return the claim on the object of a hash, for whoever knows nothing else of it.
+
+        Raises
+        ------
+        ObjectMissingError
+            When the store has no such object.
+        ObjectStoreError
+            When the store fails otherwise.
+        """
+        key = object_key(sha256)
+        with _translated("look up", key):
+            return Claim(uri=key, sha256=sha256, size=int(self._backend.head(key)["size"]))
+
     def has(self, claim: Claim) -> bool:
         """Tell whether the store holds an object of the claim's key and size, without reading it."""
         try:

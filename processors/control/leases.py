@@ -9,6 +9,7 @@ Everything is a fold: state and event, or time, in; state and facts out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -170,8 +171,10 @@ def _again(job: JobRecord, reason: str, state: LeaseState, rules: LeaseRules) ->
 def _assign(state: LeaseState, now: float, rules: LeaseRules, facts: Iterable[JobEvent] = ()) -> Step:
     """Grant waiting jobs, most urgent first, while there is room."""
     granted = list(facts)
-    for job in sorted((j for j in state.jobs if j.phase is Phase.WAITING), key=_urgency):
-        worker = worker_for(state, job, now, rules.lease_s)
+    waiting = sorted((j for j in state.jobs if j.phase is Phase.WAITING), key=_urgency)
+    held = Counter(j.worker for j in state.jobs if waiting and j.phase is Phase.LEASED)
+    for job in waiting:
+        worker = worker_for(state, job, held, now=now, alive_s=rules.lease_s)
         if worker is None:
             victim = preempted(state, job)
             if victim is None:
@@ -179,17 +182,23 @@ def _assign(state: LeaseState, now: float, rules: LeaseRules, facts: Iterable[Jo
             worker = victim.worker
             granted.append(victim.event(Expired(worker=worker, epoch=victim.epoch)))
             state = state.with_job(replace(victim, phase=Phase.WAITING, started=False, reason="pre-empted"))
-        lease = replace(
-            job,
-            phase=Phase.LEASED,
-            worker=worker,
-            epoch=job.epoch + 1,
-            attempts=job.attempts + 1,
-            expires_unix_s=now + rules.lease_s,
-        )
+            held[worker] -= 1
+        lease = _granted(job, worker, now + rules.lease_s)
+        held[worker] += 1
         state = state.with_job(lease)
         granted.append(lease.event(Leased(worker=worker, epoch=lease.epoch)))
     return state, granted
+
+
+def _granted(job: JobRecord, worker: str, expires_unix_s: float) -> JobRecord:
+    return replace(
+        job,
+        phase=Phase.LEASED,
+        worker=worker,
+        epoch=job.epoch + 1,
+        attempts=job.attempts + 1,
+        expires_unix_s=expires_unix_s,
+    )
 
 
 def _urgency(job: JobRecord) -> tuple[int, int, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from processors.control.lease_state import JobRecord, LeaseState, Phase
 from schemas.events import JobKind
 
 __all__ = ["preempted", "shed", "worker_for"]
 
 
-def worker_for(state: LeaseState, job: JobRecord, now: float, alive_s: float) -> str | None:
+def worker_for(state: LeaseState, job: JobRecord, held: Mapping[str, int], *, now: float, alive_s: float) -> str | None:
     """Return the living worker of the job's kind with the most room, or None.
 
     Of workers with equal room the first by name is taken, but one that had this job before comes last: it may be the cause of
@@ -20,13 +22,15 @@ def worker_for(state: LeaseState, job: JobRecord, now: float, alive_s: float) ->
         Jobs and workers.
     job
         The job to be placed.
+    held
+        How many leases each worker has.
     now
         Seconds since 1970.
     alive_s
         A worker not heard of for longer gets nothing.
     """
     room = [
-        (w.slots - state.held_by(w.name), w.name)
+        (w.slots - held.get(w.name, 0), w.name)
         for w in state.workers
         if w.kind is job.kind and now <= w.seen_unix_s + alive_s
     ]

@@ -1,0 +1,60 @@
+"""The DMCS's stage: the visit saga between the logs of visits, jobs and exposures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from processors.control import visit_saga
+from processors.control.visit_saga import Fact, SagaRules
+from processors.control.visit_state import SagaState
+from schemas.events import JobEvent, VisitEvent
+from streams.errors import UnknownInstrumentError
+from streams.stage import Incoming, Outgoing, StageSpec
+
+__all__ = ["dmcs_spec"]
+
+Step = tuple[SagaState, list[Outgoing]]
+
+
+def dmcs_spec(rules: SagaRules, inputs: Callable[[], Mapping[str, str]]) -> StageSpec[SagaState]:
+    """Return the stage.
+
+    Parameters
+    ----------
+    rules
+        Instrument and times.
+    inputs
+        Asked at each announcement for the inputs its jobs are given: name to sha256. What it says is logged in the plans, so a
+        replay of the log does not ask.
+    """
+
+    def handle(state: SagaState, incoming: Incoming, now: float) -> Step:
+        event, at = incoming.record, incoming.timestamp_s
+        if event.instrument != rules.instrument:
+            raise UnknownInstrumentError(f"This DMCS serves {rules.instrument} and not {event.instrument}.")
+        if isinstance(event, JobEvent):
+            return _written(visit_saga.fold_job(state, event, at, rules))
+        return _written(visit_saga.fold_visit(state, event, at, rules, inputs()))
+
+    def tick(state: SagaState, now: float) -> Step:
+        return _written(visit_saga.tick(state, now, rules))
+
+    return StageSpec(
+        stage="dmcs",
+        topics=("visit-events", "jobs"),
+        handle=handle,
+        tick=tick,
+        initial=SagaState(),
+        state_type=SagaState,
+    )
+
+
+def _written(step: tuple[SagaState, list[Fact]]) -> Step:
+    state, facts = step
+    return state, [Outgoing(topic=_topic(fact), key=fact.instrument, record=fact) for fact in facts]
+
+
+def _topic(fact: Fact) -> str:
+    if isinstance(fact, VisitEvent):
+        return "visit-events"
+    return "jobs" if isinstance(fact, JobEvent) else "exposures"

@@ -1,0 +1,1 @@
+"""The Orchestration Manager: leases jobs to workers, renews, ends and grants again."""
