@@ -1,0 +1,151 @@
+"""Tell sources from what only looks like one: left-over cosmic rays, satellite streaks, residuals of bright sources."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from processors.differencing.psf import PsfGrid
+
+__all__ = ["is_sharper_than_psf", "streak_pixels"]
+
+SHARP_MARGIN = 0.45
+"""How far the brightest pixel's share of the score may exceed the PSF's before a source is a cosmic ray."""
+
+STREAK_BIN = 4
+"""Pixels are summed in squares of this side before lines are looked for."""
+
+STREAK_LEAST_BINS = 30
+"""Fewest bright squares on a line that make a streak."""
+
+Pixels = NDArray[Any]
+
+
+def is_sharper_than_psf(
+    difference: Pixels, variance: Pixels, usable: NDArray[np.bool_], psf: PsfGrid, *, fits: Pixels
+) -> NDArray[np.bool_]:
+    """Tell which point-source fits hold most of their signal in one or two pixels.
+
+    Parameters
+    ----------
+    difference, variance, usable
+        The white difference.
+    psf
+        Its PSF.
+    fits
+        Result of `fit_point_sources`.
+
+    Returns
+    -------
+    ndarray
+        True for what no optical image can be.
+    """
+    mean = psf.mean
+    share = float(mean.max() / np.sqrt(np.sum(mean**2)))
+    limit = min(0.95, share + SHARP_MARGIN)
+    sharp = np.zeros(len(fits), dtype=bool)
+    for n, fit in enumerate(fits):
+        if not (np.isfinite(fit[2]) and fit[5] > 0):
+            continue
+        ix, iy = int(np.floor(fit[0] + 0.5)), int(np.floor(fit[1] + 0.5))
+        box = np.s_[max(iy - 2, 0) : iy + 3, max(ix - 2, 0) : ix + 3]
+        noise = np.sqrt(np.maximum(variance[box], 1e-30))
+        pixels = np.where(usable[box], np.sign(fit[2]) * difference[box] / noise, 0).ravel()
+        if len(pixels) < 2:
+            continue
+        first, second = np.sort(pixels)[-1], np.sort(pixels)[-2]
+        snr = abs(fit[2]) / math.sqrt(fit[5])
+        sharp[n] = first > limit * snr or (snr > 8 and math.hypot(first, second) > min(0.97, limit + 0.1) * snr)
+    return sharp
+
+
+def streak_pixels(difference: Pixels, variance: Pixels, usable: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
+    """Find straight streaks that cross much of the image.
+
+    Squares of pixels above 3 sigma vote for the lines through them; the best line counts when many bright squares follow it
+    without large gaps.
+
+    Parameters
+    ----------
+    difference, variance, usable
+        The difference.
+    fwhm
+        Width of the PSF, pixels.
+
+    Returns
+    -------
+    ndarray
+        True on streaks.
+    """
+    streaks = np.zeros(difference.shape, dtype=bool)
+    bright = _bright_squares(difference, variance, usable)
+    for _ in range(4):
+        rows, columns = np.nonzero(bright)
+        if len(rows) < STREAK_LEAST_BINS:
+            break
+        angle, offset, votes = _best_line(rows.astype(np.float64), columns.astype(np.float64), bright.shape)
+        across = np.abs(columns * math.cos(angle) + rows * math.sin(angle) - offset)
+        along = -columns * math.sin(angle) + rows * math.cos(angle)
+        near = across < 1.5
+        if votes < STREAK_LEAST_BINS or not _is_continuous(along[near], len(rows), bright.size):
+            break
+        low, high = float(along[near].min()), float(along[near].max())
+        streaks |= _line_mask(difference.shape, angle, offset, low, high, fwhm)
+        bright[rows[near], columns[near]] = False
+    return streaks
+
+
+def _bright_squares(difference: Pixels, variance: Pixels, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    side = STREAK_BIN
+    rows, columns = difference.shape[0] // side, difference.shape[1] // side
+
+    def total(image: Pixels) -> Pixels:
+        cut = image[: rows * side, : columns * side]
+        return np.asarray(cut.reshape(rows, side, columns, side).sum(axis=(1, 3)))
+
+    signal = total(np.where(usable, difference, 0).astype(np.float64))
+    noise = np.sqrt(total(np.where(usable, variance, 0).astype(np.float64)))
+    return np.asarray((noise > 0) & (signal > 3 * noise))
+
+
+@njit(cache=True)
+def _best_line(rows: Any, columns: Any, shape: Any) -> Any:
+    """Return angle, offset and votes of the line ``x cos + y sin = offset`` with most bright squares (Hough)."""
+    angles = 360
+    reach = int(np.hypot(shape[0], shape[1])) + 2
+    votes = np.zeros((angles, 2 * reach + 1), dtype=np.int32)
+    for k in range(angles):
+        cos, sin = np.cos(np.pi * k / angles), np.sin(np.pi * k / angles)
+        for n in range(rows.shape[0]):
+            votes[k, int(np.floor(columns[n] * cos + rows[n] * sin + 0.5)) + reach] += 1
+    best_angle, best_offset, best = 0, 0, -1
+    for k in range(angles):
+        for m in range(2 * reach + 1):
+            if votes[k, m] > best:
+                best_angle, best_offset, best = k, m, votes[k, m]
+    return np.pi * best_angle / angles, float(best_offset - reach), best
+
+
+def _is_continuous(along: Pixels, bright: int, squares: int) -> bool:
+    """Tell whether bright squares fill a line far beyond what their density would do by chance."""
+    length = float(along.max() - along.min()) + 1
+    filled = len(np.unique(np.floor(along).astype(int)))
+    chance = 1 - (1 - bright / squares) ** 3
+    return length >= STREAK_LEAST_BINS and filled / length > max(0.5, 4 * chance)
+
+
+def _line_mask(
+    shape: tuple[int, ...], angle: float, offset: float, low: float, high: float, fwhm: float
+) -> NDArray[np.bool_]:
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    middle = (STREAK_BIN - 1) / 2
+    x, y = (columns - middle) / STREAK_BIN, (rows - middle) / STREAK_BIN
+    across = np.abs(x * math.cos(angle) + y * math.sin(angle) - offset)
+    along = -x * math.sin(angle) + y * math.cos(angle)
+    margin = 3.0
+    width = 1.0 + 2.0 * fwhm / STREAK_BIN
+    return np.asarray((across < width) & (along > low - margin) & (along < high + margin))

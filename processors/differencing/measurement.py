@@ -1,0 +1,284 @@
+"""Measure detected peaks and write them as DIASources of the public schema."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.differencing.fitting import aperture_fluxes, fit_point_sources, forced_fluxes
+from processors.differencing.motion import measure_dipoles, measure_trails
+from processors.differencing.planes import UNUSABLE, has_plane
+from processors.differencing.psf import PsfGrid, adaptive_moments, render_psf
+from processors.differencing.templates import SkyMap
+from schemas.masks import MaskPlane
+from schemas.public import null_rows
+
+__all__ = ["Layers", "VisitInfo", "measure_sources"]
+
+APERTURE_RADIUS = 12.0
+"""Pixels, fixed by the public schema's apFlux."""
+
+WINDOW_HALF = 10
+"""Half size of the windows of all fits, pixels; the light outside it is allowed for by the PSF's own sum there."""
+
+EDGE_PART = 0.95
+"""A PSF flux is flagged when less than this part of the PSF's squared sum lies on the image."""
+
+Pixels = NDArray[Any]
+Rows = NDArray[Any]
+
+_FLAG_PLANES = {
+    "bad": MaskPlane.BAD,
+    "cr": MaskPlane.CR,
+    "edge": MaskPlane.EDGE,
+    "nodata": MaskPlane.NO_DATA,
+    "interpolated": MaskPlane.INTRP,
+    "saturated": MaskPlane.SAT | MaskPlane.SAT_TEMPLATE,
+    "suspect": MaskPlane.SUSPECT,
+    "streak": MaskPlane.STREAK,
+    "injected": MaskPlane.INJECTED,
+}
+_CENTRE_FLAGS = ("cr", "nodata", "interpolated", "saturated", "suspect", "streak", "injected")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitInfo:
+    """What a DIASource says of the visit it comes from."""
+
+    visit: int = 0
+    detector: int = 0
+    band: str = ""
+    midpoint_mjd_tai: float = math.nan
+    exposure_time: float = math.nan
+    """Seconds of both snaps together."""
+    processed_mjd_tai: float = math.nan
+    """TAI of the visit's last endReadout, so that a replay gives the same row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """Images of one CCD on the same pixels, with their PSFs."""
+
+    difference: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    mask: NDArray[np.uint16]
+    usable: NDArray[np.bool_]
+    psf: PsfGrid
+    science: NDArray[np.float32]
+    science_variance: NDArray[np.float32]
+    science_psf: PsfGrid
+    template: NDArray[np.float32]
+    """Matched to the science image."""
+    template_variance: NDArray[np.float32]
+    template_psf: PsfGrid
+    wcs: SkyMap
+    pixel_scale: float
+    """Arcseconds a pixel."""
+
+
+def measure_sources(layers: Layers, peaks: Rows, sizes: NDArray[np.int32], info: VisitInfo) -> tuple[Rows, Rows]:
+    """Measure peaks.
+
+    Parameters
+    ----------
+    layers
+        Images and PSFs.
+    peaks
+        Result of `detect_peaks`.
+    sizes
+        Result of `footprint_sizes`.
+    info
+        The visit.
+
+    Returns
+    -------
+    tuple of ndarray
+        Rows of ``dia_source_dtype()`` in the order of the peaks, ids not filled, and the raw point-source fits
+        (columns of `fit_point_sources`). What cannot be measured is null and flagged.
+    """
+    rows = null_rows("diaSource", len(peaks))
+    _fill_visit(rows, info)
+    fits = np.asarray(_fit_points(layers, peaks))
+    rows["snr"] = np.abs(peaks["snr"])
+    rows["isNegative"] = peaks["snr"] < 0
+    rows["bboxSize"] = sizes
+    dipoles = measure_dipoles(layers, peaks, fits, rows)
+    _refit_dipoles(layers, fits, dipoles)
+    _fill_point_fit(rows, fits)
+    measure_trails(layers, fits, rows)
+    _fill_apertures(layers, rows)
+    _fill_forced(layers, rows)
+    _fill_shapes(layers, rows)
+    _fill_sky(layers, fits, rows)
+    _fill_flags(layers, rows)
+    return rows, fits
+
+
+def _fill_visit(rows: Rows, info: VisitInfo) -> None:
+    rows["visit"], rows["detector"], rows["band"] = info.visit, info.detector, info.band
+    rows["midpointMjdTai"], rows["exposureTime"] = info.midpoint_mjd_tai, info.exposure_time
+    rows["timeProcessedMjdTai"] = info.processed_mjd_tai
+    rows["glint_trail"] = 0
+
+
+def _grid(psf: PsfGrid) -> tuple[Pixels, Pixels, Pixels]:
+    return psf.x_nodes, psf.y_nodes, psf.coefficients
+
+
+def _fit_points(layers: Layers, peaks: Rows) -> Pixels:
+    x, y = peaks["x"].astype(float), peaks["y"].astype(float)
+    return np.asarray(
+        fit_point_sources(
+            layers.difference, layers.variance, layers.usable, *_grid(layers.psf), x, y, WINDOW_HALF
+        )
+    )
+
+
+def _refit_dipoles(layers: Layers, fits: Pixels, dipoles: dict[int, tuple[float, float]]) -> None:
+    """Put a dipole's position between its lobes and measure the net point-source flux there."""
+    for n, (x, y) in dipoles.items():
+        flux, error, pixels, _ = forced_fluxes(
+            layers.difference,
+            layers.variance,
+            layers.usable,
+            *_grid(layers.psf),
+            np.array([x]),
+            np.array([y]),
+            WINDOW_HALF,
+        )
+        fits[n, 0], fits[n, 1], fits[n, 2], fits[n, 5], fits[n, 9] = x, y, flux[0], error[0] ** 2, pixels[0]
+
+
+def _fill_point_fit(rows: Rows, fits: Pixels) -> None:
+    rows["x"], rows["y"] = fits[:, 0], fits[:, 1]
+    rows["xErr"], rows["yErr"] = np.sqrt(fits[:, 3]), np.sqrt(fits[:, 4])
+    rows["centroid_flag"] = fits[:, 10] < 1
+    rows["psfFlux"], rows["psfFluxErr"] = fits[:, 2], np.sqrt(fits[:, 5])
+    rows["psfLnL"], rows["psfChi2"], rows["psfNdata"] = fits[:, 8], fits[:, 7], fits[:, 9]
+    failed = ~np.isfinite(fits[:, 2])
+    rows["psfFlux_flag"] = failed
+    rows["psfFlux_flag_noGoodPixels"] = failed
+    rows["psfFlux_flag_edge"] = 0
+
+
+def _fill_apertures(layers: Layers, rows: Rows) -> None:
+    flux, error, cut = aperture_fluxes(
+        layers.difference,
+        layers.variance,
+        layers.usable,
+        rows["x"].astype(float),
+        rows["y"].astype(float),
+        APERTURE_RADIUS,
+    )
+    rows["apFlux"], rows["apFluxErr"] = flux, error
+    rows["apFlux_flag"], rows["apFlux_flag_apertureTruncated"] = cut, cut
+
+
+def _fill_forced(layers: Layers, rows: Rows) -> None:
+    x, y = rows["x"].astype(float), rows["y"].astype(float)
+    usable = layers.usable
+    flux, error, _, part = forced_fluxes(
+        layers.science, layers.science_variance, usable, *_grid(layers.science_psf), x, y, WINDOW_HALF
+    )
+    rows["scienceFlux"], rows["scienceFluxErr"] = flux, error
+    failed = ~np.isfinite(flux)
+    rows["forced_PsfFlux_flag"], rows["forced_PsfFlux_flag_noGoodPixels"] = failed, failed
+    rows["forced_PsfFlux_flag_edge"] = part < EDGE_PART
+    rows["psfFlux_flag_edge"] = _cut_by_edge(x, y, layers.difference.shape)
+    flux, error, _, _ = forced_fluxes(
+        layers.template, layers.template_variance, usable, *_grid(layers.template_psf), x, y, WINDOW_HALF
+    )
+    rows["templateFlux"], rows["templateFluxErr"] = flux, error
+
+
+def _cut_by_edge(x: Pixels, y: Pixels, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    near = np.minimum(np.minimum(x, y), np.minimum(shape[1] - 1 - x, shape[0] - 1 - y))
+    return np.asarray(near < WINDOW_HALF // 2)
+
+
+def _fill_shapes(layers: Layers, rows: Rows) -> None:
+    """Fill adaptive second moments of source and PSF, and the extendedness made of them."""
+    scale2 = layers.pixel_scale**2
+    half = WINDOW_HALF
+    stamp = np.empty((3, 2 * half + 1, 2 * half + 1))
+    clean = np.pad(np.where(layers.usable, layers.difference, 0), half).astype(np.float64)
+    for n in range(len(rows)):
+        x, y = float(rows["x"][n]), float(rows["y"][n])
+        ix, iy = render_psf(*_grid(layers.psf), x, y, stamp)
+        centre = half + x - ix, half + y - iy
+        psf = adaptive_moments(stamp[0], *centre, 1.5, float(half))
+        rows["ixxPSF"][n], rows["iyyPSF"][n], rows["ixyPSF"][n] = (m * scale2 for m in psf[:3])
+        rows["shape_flag_no_pixels"][n] = 0
+        rows["shape_flag_not_contained"][n] = 0
+        rows["shape_flag_parent_source"][n] = 0
+        start = math.sqrt(max(0.5 * (psf[0] + psf[1]), 0.25))
+        inside = 0 <= ix < layers.difference.shape[1] and 0 <= iy < layers.difference.shape[0]
+        found = False
+        if inside:
+            cut = clean[iy : iy + 2 * half + 1, ix : ix + 2 * half + 1]
+            xx, yy, xy, found = adaptive_moments(cut, *centre, start, 0.8 * half)
+        rows["shape_flag"][n] = not found
+        if found:
+            rows["ixx"][n], rows["iyy"][n], rows["ixy"][n] = xx * scale2, yy * scale2, xy * scale2
+            rows["extendedness"][n] = _extendedness((xx + yy) / (psf[0] + psf[1]), float(rows["snr"][n]))
+
+
+def _extendedness(ratio: float, snr: float) -> float:
+    """Return how surely a source is wider than the PSF (0 to 1); 5 % of the PSF's second moment count as nothing."""
+    sigma = math.hypot(0.03, 2.0 * ratio / max(snr, 1.0))
+    return 0.5 * math.erfc(-(ratio - 1.05) / (sigma * math.sqrt(2.0)))
+
+
+def _fill_sky(layers: Layers, fits: Pixels, rows: Rows) -> None:
+    """Fill positions and their covariance, carried through the local Jacobian of the WCS."""
+    x, y = fits[:, 0], fits[:, 1]
+    if len(rows) == 0:
+        return
+    ra, dec = layers.wcs.all_pix2world(x, y, 0)
+    rows["ra"], rows["dec"] = np.mod(ra, 360.0), dec
+    jacobian = sky_jacobian(layers.wcs, x, y)
+    covariance = np.empty((len(rows), 2, 2))
+    covariance[:, 0, 0], covariance[:, 1, 1] = fits[:, 3], fits[:, 4]
+    covariance[:, 0, 1] = covariance[:, 1, 0] = fits[:, 6]
+    on_sky = jacobian @ covariance @ jacobian.transpose(0, 2, 1)
+    with np.errstate(invalid="ignore"):
+        rows["raErr"], rows["decErr"] = np.sqrt(on_sky[:, 0, 0]), np.sqrt(on_sky[:, 1, 1])
+    rows["ra_dec_Cov"] = on_sky[:, 0, 1]
+
+
+def sky_jacobian(wcs: SkyMap, x: Pixels, y: Pixels) -> Pixels:
+    """Return d(ra, dec)/d(x, y) in degrees of coordinate per pixel, shape (points, 2, 2)."""
+    step = 0.5
+    jacobian = np.empty((len(x), 2, 2))
+    for axis, (dx, dy) in enumerate(((step, 0.0), (0.0, step))):
+        high = wcs.all_pix2world(x + dx, y + dy, 0)
+        low = wcs.all_pix2world(x - dx, y - dy, 0)
+        turn = np.mod(np.asarray(high[0]) - np.asarray(low[0]) + 180.0, 360.0) - 180.0
+        jacobian[:, 0, axis] = turn / (2 * step)
+        jacobian[:, 1, axis] = (np.asarray(high[1]) - np.asarray(low[1])) / (2 * step)
+    return jacobian
+
+
+def _fill_flags(layers: Layers, rows: Rows) -> None:
+    """Fill the pixel flags from the mask: anywhere in the footprint's square, and in the central 3 x 3 pixels."""
+    for name in rows.dtype.names or ():
+        if name.startswith("pixelFlags"):
+            rows[name] = 0
+    height, width = layers.mask.shape
+    for n in range(len(rows)):
+        ix, iy = int(np.floor(rows["x"][n] + 0.5)), int(np.floor(rows["y"][n] + 0.5))
+        if not (0 <= ix < width and 0 <= iy < height):
+            rows["pixelFlags_offimage"][n] = rows["pixelFlags_edge"][n] = 1
+            continue
+        reach = int(rows["bboxSize"][n]) // 2
+        around = layers.mask[max(iy - reach, 0) : iy + reach + 1, max(ix - reach, 0) : ix + reach + 1]
+        middle = layers.mask[max(iy - 1, 0) : iy + 2, max(ix - 1, 0) : ix + 2]
+        for name, plane in _FLAG_PLANES.items():
+            rows[f"pixelFlags_{name}"][n] = has_plane(around, plane).any()
+            if name in _CENTRE_FLAGS:
+                rows[f"pixelFlags_{name}Center"][n] = has_plane(middle, plane).any()
+        rows["pixelFlags"][n] = has_plane(around, UNUSABLE).any()

@@ -1,0 +1,425 @@
+"""Difference one calibrated CCD against its template and measure what changed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
+from processors.differencing.detection import detect_peaks, footprint_sizes, mark_detections, psf_response
+from processors.differencing.errors import HopelessDifferenceError, InvalidImageError, TemplateCoverageError
+from processors.differencing.fourier import FourierFrame
+from processors.differencing.kernel import Kernel, fit_kernel, measure_stamps
+from processors.differencing.kernel_basis import make_basis
+from processors.differencing.kernel_stars import select_kernel_stars
+from processors.differencing.measurement import Layers, VisitInfo, measure_sources, sky_jacobian
+from processors.differencing.planes import DROPPED_CENTRE, UNUSABLE, combine_masks, has_plane, set_plane
+from processors.differencing.psf import PsfGrid, PsfModel
+from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, matched_filter
+from processors.differencing.subtract import (
+    Matching,
+    convolve_template,
+    plan_matching,
+    remove_background,
+    whiten,
+    whitened_psf,
+)
+from processors.differencing.templates import SkyMap, Template
+from processors.differencing.warp import WarpedTemplate, coverage, warp_template
+from schemas.ids import pack_dia_source_id
+from schemas.masks import MaskPlane
+
+__all__ = ["DifferenceResult", "ScienceImage", "difference"]
+
+LEAST_COVERAGE = 0.1
+"""Part of the detector below which nothing is differenced (ip_diffim refuses the same)."""
+
+HOPELESS_RESIDUAL = 0.2
+"""Residual power in the kernel stars, as a part of their power, above which a CCD is given up (ip_diffim)."""
+
+EDGE_PIXELS = 4
+"""Border in which a centroid cannot be trusted."""
+
+STAMP_HALF = 12
+"""Half size of kernel stamps, pixels."""
+
+MEASURE_SPACING = 256.0
+"""Largest distance of PSF nodes, pixels."""
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScienceImage:
+    """A calibrated visit image of one CCD."""
+
+    image: NDArray[np.float32]
+    """nJy per pixel, background removed, shape (rows, columns)."""
+    variance: NDArray[np.float32]
+    """nJy^2 per pixel."""
+    mask: NDArray[np.uint16]
+    """Planes of `schemas.masks.MaskPlane`."""
+    psf: PsfModel
+    wcs: SkyMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceResult:
+    """A difference image and the sources found on it; all images have the science image's shape."""
+
+    image: NDArray[np.float32]
+    """White difference, nJy per pixel."""
+    variance: NDArray[np.float32]
+    mask: NDArray[np.uint16]
+    """Planes of both images, detections marked."""
+    psf: PsfGrid
+    """PSF of ``image``: science PSF smoothed and whitened."""
+    template: NDArray[np.float32]
+    """Template warped and matched to the science image, nJy per pixel."""
+    template_variance: NDArray[np.float32]
+    """Its variance as seen at the scale of the PSF."""
+    template_psf: PsfGrid
+    science_psf: PsfGrid
+    score: ScoreMap
+    kernel: Kernel
+    matching: Matching
+    sources: NDArray[Any]
+    """Rows of ``dia_source_dtype()`` in canonical order: by y, then x, rounded to a thousandth of a pixel."""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def difference(
+    science: ScienceImage,
+    template: Template,
+    *,
+    info: VisitInfo | None = None,
+    systematics: Systematics | None = None,
+    largest_order: int = 2,
+) -> DifferenceResult:
+    """Subtract a template from a science image, detect and measure.
+
+    Parameters
+    ----------
+    science
+        Calibrated image. NaN pixels are treated as NO_DATA.
+    template
+        Template in its own pixels, any rotation and offset.
+    info
+        The visit; rows and identifiers are made from it. Without it identifiers are 0.
+    systematics
+        Floor of the errors of subtraction; what the kernel stars show is used where it is larger.
+    largest_order
+        Bound on the kernel's spatial order.
+
+    Raises
+    ------
+    InvalidImageError
+        When shapes differ or no pixel can be used.
+    TemplateCoverageError
+        When the template covers less than a tenth of the detector.
+    TooFewKernelStarsError
+        When the kernel cannot be fitted.
+    HopelessDifferenceError
+        When the kernel stars' residuals are too large for sources to mean anything.
+    """
+    science = _checked(science)
+    subtraction = _subtract(science, template, largest_order)
+    layers, matching, kernel = subtraction.layers, subtraction.matching, subtraction.kernel
+    layers = _without_streaks(layers, subtraction.fwhm)
+    score, layers = _score(subtraction.frame, layers, _systematics(systematics or Systematics(), kernel))
+    peaks, dropped = detect_peaks(
+        score.snr,
+        score.error,
+        layers.mask,
+        response=psf_response(layers.psf.mean, 24),
+        fwhm=subtraction.fwhm,
+        dropped=DROPPED_CENTRE,
+    )
+    rows, fits = measure_sources(layers, peaks, footprint_sizes(score.snr, peaks), info or VisitInfo())
+    sharp = is_sharper_than_psf(layers.difference, layers.variance, layers.usable, layers.psf, fits=fits)
+    sources = _canonical(rows[~(sharp & (rows["isDipole"] != 1))], info)
+    metrics = _metrics(subtraction, layers, score, sources)
+    metrics |= {"peaks_on_bad_pixels": float(dropped), "cosmic_rays": float(np.count_nonzero(sharp))}
+    return DifferenceResult(
+        image=layers.difference,
+        variance=layers.variance,
+        mask=mark_detections(layers.mask, score.snr),
+        psf=layers.psf,
+        template=layers.template,
+        template_variance=layers.template_variance,
+        template_psf=layers.template_psf,
+        science_psf=layers.science_psf,
+        score=score,
+        kernel=kernel,
+        matching=matching,
+        sources=sources,
+        metrics=metrics,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subtraction:
+    layers: Layers
+    frame: FourierFrame
+    kernel: Kernel
+    matching: Matching
+    fwhm: float
+    coverage: float
+    background: float
+    residual_ratio: float
+    stamp_chi2: float
+
+
+def _checked(science: ScienceImage) -> ScienceImage:
+    shape = science.image.shape
+    if len(shape) != 2 or science.variance.shape != shape or science.mask.shape != shape:
+        raise InvalidImageError("Image, variance and mask of a science image must have one two-dimensional shape.")
+    absent = ~np.isfinite(science.image) | ~np.isfinite(science.variance)
+    mask = np.where(absent, science.mask | np.uint16(MaskPlane.NO_DATA), science.mask).astype(np.uint16)
+    if not (~has_plane(mask, UNUSABLE)).any():
+        raise InvalidImageError("No pixel of the science image can be used.")
+    return ScienceImage(
+        image=np.where(absent, 0, science.image).astype(np.float32),
+        variance=np.where(absent, 0, science.variance).astype(np.float32),
+        mask=mask,
+        psf=science.psf,
+        wcs=science.wcs,
+    )
+
+
+def _subtract(science: ScienceImage, template: Template, largest_order: int) -> _Subtraction:
+    shape = (science.image.shape[0], science.image.shape[1])
+    middle = ((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    psf_image = np.asarray(science.psf.at(*middle))
+    science_psf = PsfGrid.sample(science.psf, shape, psf_image.shape[0] // 2, MEASURE_SPACING)
+    pad = max(24, science_psf.half + 4)
+    warped = warp_template(template, science.wcs, shape, pad)
+    covered = coverage(warped)
+    if covered < LEAST_COVERAGE:
+        raise TemplateCoverageError(f"The template covers {covered:.1%} of the detector; {LEAST_COVERAGE:.0%} is needed.")
+    matching = plan_matching(science_psf.mean, warped.psf)
+    frame = FourierFrame(shape, pad)
+    mask = _joined_mask(science.mask, warped, matching)
+    usable = ~has_plane(mask, UNUSABLE)
+    image = _smoothed(frame, science.image, usable, _inner(warped.image, pad), matching.smoothing_sigma)
+    kernel = _fit(image, science.variance, warped, usable, mask, matching, largest_order)
+    matched = convolve_template(frame, warped.image, kernel)
+    raw, background = remove_background(image - matched - np.float32(kernel.background[0]), usable)
+    ratio, chi2 = _residuals(kernel, raw, matched, science.variance, _inner(warped.variance, pad), usable)
+    if ratio > HOPELESS_RESIDUAL:
+        raise HopelessDifferenceError(f"Residuals of the kernel stars hold {ratio:.0%} of their power.")
+    layers = _layers(science, warped, frame, mask, raw, matched, kernel, matching, science_psf)
+    fwhm = 2.3548 * _sigma_of(layers.psf.mean)
+    return _Subtraction(
+        layers=layers,
+        frame=frame,
+        kernel=kernel,
+        matching=matching,
+        fwhm=fwhm,
+        coverage=covered,
+        background=background,
+        residual_ratio=ratio,
+        stamp_chi2=chi2,
+    )
+
+
+def _inner(image: Pixels, pad: int) -> Pixels:
+    return image[pad : image.shape[0] - pad, pad : image.shape[1] - pad]
+
+
+def _joined_mask(science: NDArray[np.uint16], warped: WarpedTemplate, matching: Matching) -> NDArray[np.uint16]:
+    mask = combine_masks(
+        science,
+        warped.mask,
+        science_growth=2,
+        template_growth=math.ceil(1.5 * matching.kernel_sigma) + 1,
+        pad=warped.pad,
+    )
+    border = EDGE_PIXELS + math.ceil(2 * matching.smoothing_sigma)
+    set_plane(mask, np.s_[:border], MaskPlane.EDGE)
+    set_plane(mask, np.s_[-border:], MaskPlane.EDGE)
+    set_plane(mask, np.s_[:, :border], MaskPlane.EDGE)
+    set_plane(mask, np.s_[:, -border:], MaskPlane.EDGE)
+    return mask
+
+
+def _smoothed(frame: FourierFrame, image: Pixels, usable: NDArray[np.bool_], filling: Pixels, sigma: float) -> Pixels:
+    """Return the science image smoothed by a Gaussian, unusable pixels filled from the template first."""
+    filled = np.where(usable, image, filling).astype(np.float32)
+    if sigma == 0.0:
+        return filled
+    return frame.back(frame.forward(filled) * frame.gaussian(sigma))
+
+
+def _fit(
+    image: Pixels,
+    variance: Pixels,
+    warped: WarpedTemplate,
+    usable: NDArray[np.bool_],
+    mask: NDArray[np.uint16],
+    matching: Matching,
+    largest_order: int,
+) -> Kernel:
+    shape = (image.shape[0], image.shape[1])
+    half = min(STAMP_HALF, (min(shape) - 3) // 4)
+    template_variance = _inner(warped.variance, warped.pad)
+    x, y = select_kernel_stars(
+        image, _inner(warped.image, warped.pad), variance + template_variance, mask, half=half
+    )
+    basis = make_basis(matching.kernel_sigma, largest_half=min(16, warped.pad))
+    stamps = measure_stamps(
+        image, variance, warped.image, warped.variance, usable, x=x, y=y, half=half, pad=warped.pad, basis=basis
+    )
+    return fit_kernel(stamps, basis, shape, largest_order=largest_order)
+
+
+def _residuals(
+    kernel: Kernel, raw: Pixels, matched: Pixels, variance: Pixels, template_variance: Pixels, usable: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return, over the kernel's stamps, residual power beyond noise per power of the stars, and chi squared per pixel."""
+    ratios, chi2 = [], []
+    half = STAMP_HALF // 2
+    for x, y in zip(kernel.stamp_x, kernel.stamp_y, strict=True):
+        box = np.s_[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
+        good = usable[box]
+        noise = (variance[box] + kernel.sum**2 * template_variance[box])[good].astype(np.float64)
+        residual = raw[box][good].astype(np.float64) ** 2
+        power = float(np.sum(matched[box][good].astype(np.float64) ** 2))
+        if power > 0 and good.any():
+            ratios.append(max(float(np.sum(residual - noise)), 0.0) / power)
+            chi2.append(float(np.mean(residual / np.maximum(noise, 1e-30))))
+    return (float(np.median(ratios)), float(np.median(chi2))) if ratios else (0.0, 1.0)
+
+
+def _layers(
+    science: ScienceImage,
+    warped: WarpedTemplate,
+    frame: FourierFrame,
+    mask: NDArray[np.uint16],
+    raw: Pixels,
+    matched: Pixels,
+    kernel: Kernel,
+    matching: Matching,
+    science_psf: PsfGrid,
+) -> Layers:
+    usable = ~has_plane(mask, UNUSABLE)
+    rows, columns = frame.shape
+    middle = kernel.at((columns - 1) / 2, (rows - 1) / 2)
+    template_variance = _inner(warped.variance, warped.pad)
+    noise = float(np.median(science.variance[usable])), float(np.median(template_variance[usable]))
+    white = whiten(
+        frame, np.where(usable, raw, 0), kernel=middle, smoothing=matching.smoothing_sigma, noise=noise
+    )
+    psf = whitened_psf(
+        science_psf, kernel=middle, smoothing=matching.smoothing_sigma, noise=noise, half=min(science_psf.half + 4, 30)
+    )
+    smooth_psf = whitened_psf(
+        science_psf, kernel=middle, smoothing=matching.smoothing_sigma, noise=(0.0, 0.0), half=science_psf.half
+    )
+    return Layers(
+        difference=np.where(usable, white, 0).astype(np.float32),
+        variance=(science.variance + np.float32(kernel.sum**2) * template_variance).astype(np.float32),
+        mask=mask,
+        usable=usable,
+        psf=psf,
+        science=science.image,
+        science_variance=science.variance,
+        science_psf=science_psf,
+        template=matched,
+        template_variance=(template_variance * np.float32(_noise_factor(middle, smooth_psf.mean))).astype(np.float32),
+        template_psf=smooth_psf,
+        wcs=science.wcs,
+        pixel_scale=_pixel_scale(science.wcs, columns, rows),
+    )
+
+
+def _noise_factor(kernel: Pixels, psf: Pixels) -> float:
+    """Return by how much convolving with a kernel changes the noise of a PSF flux, as a factor of variance."""
+    size = (kernel.shape[0] + psf.shape[0],) * 2
+    spectrum = np.fft.rfft2(psf, s=size)
+    convolved = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(kernel, s=size)), s=size)
+    return float(np.sum(convolved**2) / np.sum(np.asarray(psf) ** 2))
+
+
+def _pixel_scale(wcs: SkyMap, columns: int, rows: int) -> float:
+    x, y = np.array([(columns - 1) / 2]), np.array([(rows - 1) / 2])
+    jacobian = sky_jacobian(wcs, x, y)[0]
+    dec = float(np.asarray(wcs.all_pix2world(x, y, 0)[1])[0])
+    return 3600.0 * math.sqrt(abs(float(np.linalg.det(jacobian))) * math.cos(math.radians(dec)))
+
+
+def _sigma_of(psf: Pixels) -> float:
+    from processors.differencing.psf import adaptive_moments
+
+    half = psf.shape[0] // 2
+    xx, yy, _, _ = adaptive_moments(np.asarray(psf, dtype=np.float64), float(half), float(half), 1.5, float(half))
+    return math.sqrt((xx + yy) / 2)
+
+
+def _without_streaks(layers: Layers, fwhm: float) -> Layers:
+    from dataclasses import replace
+
+    streaks = streak_pixels(layers.difference, layers.variance, layers.usable, fwhm)
+    if not streaks.any():
+        return layers
+    mask = layers.mask.copy()
+    set_plane(mask, streaks, MaskPlane.STREAK)
+    return replace(layers, mask=mask, usable=layers.usable & ~streaks)
+
+
+def _systematics(floor: Systematics, kernel: Kernel) -> Systematics:
+    return Systematics(
+        flux_fraction=min(max(floor.flux_fraction, kernel.flux_scatter), 0.02), centroid_pixels=floor.centroid_pixels
+    )
+
+
+def _score(frame: FourierFrame, layers: Layers, systematics: Systematics) -> tuple[ScoreMap, Layers]:
+    from dataclasses import replace
+
+    score = matched_filter(
+        frame,
+        layers.difference,
+        layers.variance,
+        layers.usable,
+        psf=layers.psf.mean,
+        static=layers.template,
+    )
+    score = calibrate_noise(score, layers.usable)
+    variance = (layers.variance * np.float32(score.noise_scale**2)).astype(np.float32)
+    return add_systematics(score, systematics), replace(layers, variance=variance)
+
+
+def _canonical(rows: NDArray[Any], info: VisitInfo | None) -> NDArray[Any]:
+    order = np.lexsort((np.round(rows["x"].astype(float), 3), np.round(rows["y"].astype(float), 3)))
+    rows = rows[order]
+    if info is not None:
+        rows["diaSourceId"] = [pack_dia_source_id(info.visit, info.detector, rank) for rank in range(len(rows))]
+    return rows
+
+
+def _metrics(subtraction: _Subtraction, layers: Layers, score: ScoreMap, sources: NDArray[Any]) -> dict[str, float]:
+    kernel, matching = subtraction.kernel, subtraction.matching
+    return {
+        "n_sources": float(len(sources)),
+        "n_dipoles": float(np.count_nonzero(sources["isDipole"] == 1)),
+        "kernel_sum": kernel.sum,
+        "kernel_order": float(kernel.order),
+        "kernel_members": float(len(kernel.members)),
+        "kernel_stamps": float(kernel.stamps_used),
+        "kernel_stamps_offered": float(kernel.stamps_offered),
+        "kernel_flux_scatter": kernel.flux_scatter,
+        "kernel_star_chi2": subtraction.stamp_chi2,
+        "residual_ratio": subtraction.residual_ratio,
+        "background_correction": subtraction.background,
+        "template_coverage": subtraction.coverage,
+        "smoothing_sigma_pixels": matching.smoothing_sigma,
+        "science_sigma_pixels": matching.science_sigma,
+        "template_sigma_pixels": matching.template_sigma,
+        "difference_fwhm_pixels": subtraction.fwhm,
+        "noise_scale": score.noise_scale,
+        "usable_fraction": float(np.mean(layers.usable)),
+    }
