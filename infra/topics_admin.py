@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from infra.errors import KafkaRequestError
 from infra.kafka import admin, translated
 from infra.logs import configure_logging, get_logger
+from infra.public_schemas import register_public
 from infra.registry.client import RegistryClient
 from infra.retry import retried
 from infra.settings import Settings, load_settings
@@ -136,7 +137,9 @@ def ensure_topics(settings: Settings, *, patience_s: float = 30.0) -> list[str]:
         ),
         for_s=patience_s,
     )
-    register_events(RegistryClient(settings.registry_url))
+    registry = RegistryClient(settings.registry_url)
+    register_events(registry)
+    register_public(registry, settings.alerts.topic)
     return made
 
 

@@ -121,7 +121,7 @@ def _format(settings: Settings, log_dir: Path) -> None:
         server_properties(port=settings.kafka.port, controller_port=settings.kafka.controller_port, log_dir=scratch)
     )
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(properties))
+    tool = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(properties))
     result = subprocess.run(
         (*_java(settings, "-Xmx128m"), *tool), capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False
     )

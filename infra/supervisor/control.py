@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from infra.broker import broker_process, prepare_broker
 from infra.errors import AlreadyRunningError, StartError
 from infra.metrics import MULTIPROCESS_VARIABLE, empty_metrics_dir
@@ -102,12 +104,12 @@ def down(settings: Settings, *, timeout_s: float = DOWN_TIMEOUT_S) -> list[str]:
     """
     supervisor = living(settings.run_dir / SUPERVISOR_PID)
     if supervisor is not None:
-        supervisor.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + timeout_s
-        while is_running(settings) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        if is_running(settings):
-            kill_group(supervisor)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            supervisor.send_signal(signal.SIGTERM)
+            try:
+                supervisor.wait(timeout_s)
+            except psutil.TimeoutExpired:
+                kill_group(supervisor)
     killed = _sweep(settings)
     (settings.run_dir / STATUS_FILE).unlink(missing_ok=True)
     return killed
@@ -131,7 +133,7 @@ def is_running(settings: Settings) -> bool:
         with (settings.run_dir / LOCK_FILE).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except BlockingIOError:
         return True
