@@ -65,7 +65,7 @@ def test_the_engine_has_it_under_every_subject(broker) -> None:
 def test_a_version_that_old_readers_cannot_read_is_refused(broker) -> None:
     registry = RegistryClient(broker.registry_url)
     schema = json.loads(alert_schema_json())
-    schema["fields"] = [field for field in schema["fields"] if field["name"] != "diaSource"]
+    schema["fields"] = [field for field in schema["fields"] if field["name"] != "diaSourceId"]
     with pytest.raises(RegistryRefusedError) as refused:
         registry.register(PUBLIC_SUBJECT, json.dumps(schema))
     assert refused.value.status == 409
