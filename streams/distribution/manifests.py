@@ -1,7 +1,8 @@
 """The manifest of a visit: association's list of expected alerts beside what the ledger says was published.
 
 A pure fold of three logs: `visit-events` tells when a visit was closed and which detectors failed, `association-log` which alerts
-to expect, `alert-ledger` what became of each. The manifest is written when the last expected alert is in the ledger.
+to expect, `alert-ledger` what became of each. The manifest is written when the last expected alert is in the ledger; for a visit
+that still misses one two minutes after it was closed, an incomplete manifest says so, and a complete one follows if it comes.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from streams.stage import Incoming, Outgoing, StageSpec
 
 __all__ = ["ManifestState", "OpenVisit", "manifest_spec"]
 
-_KEPT_CLOSED = 500
+_KEPT_CLOSED = 50
 """Closed visits remembered, so that an alert of a late result finds its visit."""
+
+OVERDUE_S = 120.0
+"""When a missing alert is reported: the longest time that the field's requirements allow an alert (LSE-61, OTT1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,10 @@ class OpenVisit:
     appended_unix_s: Mapping[str, float] = field(default_factory=dict)
     """Alert id to when the broker appended it."""
     written: bool = False
+    closed_unix_s: float = 0.0
+    """When the log took the visit's end."""
+    overdue: bool = False
+    """Whether an incomplete manifest was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,8 @@ def manifest_spec() -> StageSpec[ManifestState]:
         initial=ManifestState(),
         state_type=ManifestState,
         handle=fold,
+        tick=report_overdue,
+        tick_s=1.0,
     )
 
 
@@ -68,7 +78,7 @@ def fold(state: ManifestState, incoming: Incoming, now: float) -> tuple[Manifest
     if isinstance(record, VisitEvent):
         if not isinstance(record.fact, VisitClosed):
             return state, ()
-        visit = _closed(_visit(state, record.visit), record.fact)
+        visit = _closed(_visit(state, record.visit), record.fact, incoming.timestamp_s)
     elif isinstance(record, AssociationDecision):
         visit = _expecting(_visit(state, record.visit), record)
     elif isinstance(record, AlertLedgerEntry):
@@ -77,10 +87,24 @@ def fold(state: ManifestState, incoming: Incoming, now: float) -> tuple[Manifest
         return state, ()
     if not _complete(visit):
         return _with(state, visit), ()
-    manifest = _manifest(visit)
-    return _with(state, replace(visit, written=True)), [
-        Outgoing(topic="alert-manifests", key=visit.visit, record=manifest)
-    ]
+    return _with(state, replace(visit, written=True)), [_outgoing(visit)]
+
+
+def report_overdue(state: ManifestState, now: float) -> tuple[ManifestState, Sequence[Outgoing]]:
+    """Write incomplete manifests of visits that have missed an alert for too long, each once."""
+    late = [visit for visit in state.visits.values() if _overdue(visit, now)]
+    for visit in late:
+        state = _with(state, replace(visit, overdue=True))
+    return state, [_outgoing(visit) for visit in sorted(late, key=lambda visit: visit.visit)]
+
+
+def _overdue(visit: OpenVisit, now: float) -> bool:
+    known = visit.readout_unix_s is not None and visit.expected is not None
+    return known and not visit.written and not visit.overdue and now - visit.closed_unix_s > OVERDUE_S
+
+
+def _outgoing(visit: OpenVisit) -> Outgoing:
+    return Outgoing(topic="alert-manifests", key=visit.visit, record=_manifest(visit))
 
 
 def _visit(state: ManifestState, visit: int) -> OpenVisit:
@@ -96,9 +120,14 @@ def _with(state: ManifestState, visit: OpenVisit) -> ManifestState:
     return ManifestState(visits=visits)
 
 
-def _closed(visit: OpenVisit, fact: VisitClosed) -> OpenVisit:
+def _closed(visit: OpenVisit, fact: VisitClosed, appended_unix_s: float) -> OpenVisit:
     failed = tuple(o.detector for o in fact.outcomes if o.status is not OutcomeStatus.SUCCEEDED)
-    return replace(visit, readout_unix_s=fact.last_readout_sent_unix_s, failed_detectors=failed)
+    return replace(
+        visit,
+        readout_unix_s=fact.last_readout_sent_unix_s,
+        failed_detectors=failed,
+        closed_unix_s=appended_unix_s,
+    )
 
 
 def _expecting(visit: OpenVisit, decision: AssociationDecision) -> OpenVisit:
@@ -125,21 +154,23 @@ def _complete(visit: OpenVisit) -> bool:
 
 
 def _manifest(visit: OpenVisit) -> AlertManifest:
-    published = sorted(int(key) for key, digest in visit.digests.items() if digest)
+    """Count the expected alerts only: those of a late result not decided yet belong to the manifest after this one."""
+    expected = visit.expected or ()
+    entered = [alert for alert in expected if str(alert) in visit.digests]
+    published = [alert for alert in entered if visit.digests[str(alert)]]
     digest = hashlib.sha256("".join(visit.digests[str(alert)] for alert in published).encode()).hexdigest()
     readout = visit.readout_unix_s or 0.0
-    latencies = [at - readout for at in visit.appended_unix_s.values()] or [0.0]
+    latencies = [visit.appended_unix_s[str(alert)] - readout for alert in published] or [0.0]
     p50, p95, largest = np.percentile(latencies, [50, 95, 100])
-    expected = visit.expected or ()
     return AlertManifest(
         visit=visit.visit,
         expected=len(expected),
         published=len(published),
-        quarantined=len(visit.digests) - len(published),
+        quarantined=len(entered) - len(published),
         alert_ids=tuple(published),
         digest=digest,
         failed_detectors=visit.failed_detectors,
-        complete=set(published) == set(expected),
+        complete=len(published) == len(expected),
         latency_p50_s=float(p50),
         latency_p95_s=float(p95),
         latency_max_s=float(largest),

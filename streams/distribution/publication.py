@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from processors.alerts import gate, oversize, packet
+from processors.alerts.errors import MalformedPacketError
+from processors.alerts.layout import locate
+from processors.errors import ProcessingError
+from schemas.errors import SchemaError
 from schemas.events import AlertLedgerEntry, AssembledAlert, CutoutSet, DeadLetter
 
 __all__ = ["MAXIMUM_BYTES", "Origin", "Publication", "letter", "publish"]
@@ -68,34 +72,57 @@ def publish(
     now_unix_s
         Wall clock, for headers and dead letters only.
     """
-    full = packet.with_cutouts(alert.packet, stamps) if stamps is not None else alert.packet
-    fitting, trimming = oversize.fit(full, MAXIMUM_BYTES)
-    digest = hashlib.sha256(fitting).hexdigest()
-    if known is not None and known.digest == digest:
-        return Publication(entry=None)
+    judged = _judge(alert, stamps)
     entry = AlertLedgerEntry(
         alert_id=alert.alert_id,
         dia_object_id=alert.dia_object_id,
         visit=alert.visit,
-        digest=digest,
+        digest=hashlib.sha256(judged.packet).hexdigest(),
         state="published",
         reason="",
         topic=topic,
     )
+    if known is not None and known.digest == entry.digest:
+        return Publication(entry=None)
     if known is not None:
         reason = f"Alert {alert.alert_id} was {known.state} before with other bytes ({known.digest[:12]})."
         return _refused(replace(known, reason=reason), "conflict", reason, origin, now_unix_s)
-    violations = gate.check_encoded(fitting, stamps=stamps is not None)
-    if violations:
-        rules = ", ".join(dict.fromkeys(v.rule for v in violations))
-        reason = f"{rules}: {violations[0].sentence}"
-        return _refused(replace(entry, state="quarantined", reason=reason), "semantic_gate", reason, origin, now_unix_s)
+    if judged.refusal is not None:
+        code, reason = judged.refusal
+        return _refused(replace(entry, state="quarantined", reason=reason), code, reason, origin, now_unix_s)
     headers = _headers(alert, now_unix_s)
     if stamps is None:
         headers["notes"] = b"stamps are missing"
-    if trimming is not None:
-        headers[oversize.TRIMMED_HEADER] = trimming.header_value()
-    return Publication(entry=entry, packet=fitting, lite=packet.lite(fitting), headers=headers)
+    if judged.trimming is not None:
+        headers[oversize.TRIMMED_HEADER] = judged.trimming.header_value()
+    return Publication(entry=entry, packet=judged.packet, lite=judged.lite, headers=headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A packet ready to be sent, or the reason why it may not be."""
+
+    packet: bytes
+    lite: bytes | None = None
+    trimming: oversize.Trimming | None = None
+    refusal: tuple[str, str] | None = None
+    """Code and sentence."""
+
+
+def _judge(alert: AssembledAlert, stamps: CutoutSet | None) -> _Judged:
+    """Put the packet together; the gate sees it whole, before anything is trimmed off."""
+    try:
+        whole = locate(packet.with_cutouts(alert.packet, stamps) if stamps is not None else alert.packet)
+        if whole.alert_id != alert.alert_id:
+            raise MalformedPacketError(f"The packet of alert {alert.alert_id} is that of alert {whole.alert_id}.")
+        violations = gate.check_encoded(whole, stamps=stamps is not None)
+        fitting, trimming = oversize.fit(whole.packet, MAXIMUM_BYTES)
+        lite = packet.lite(whole)
+    except (ProcessingError, SchemaError) as error:
+        return _Judged(packet=alert.packet, refusal=(error.code, str(error)))
+    rules = ", ".join(dict.fromkeys(violation.rule for violation in violations))
+    refusal = ("semantic_gate", f"{rules}: {violations[0].sentence}") if violations else None
+    return _Judged(packet=fitting, lite=lite, trimming=trimming, refusal=refusal)
 
 
 def _headers(alert: AssembledAlert, now_unix_s: float) -> dict[str, bytes]:

@@ -19,7 +19,10 @@ from streams.distribution.publication import Origin, Publication, publish
 from streams.stage import Incoming, Outgoing, StageSpec
 from streams.transaction import Place
 
-__all__ = ["INPUT_TOPIC", "PUBLIC_SCHEMA_ID", "Ledger", "Publisher"]
+__all__ = ["DUPLICATE", "INPUT_TOPIC", "PUBLIC_SCHEMA_ID", "PUBLISHED", "Ledger", "Publisher"]
+
+PUBLISHED, DUPLICATE = "published", "duplicate"
+"""Outcomes of an alert; every other one is the code of its dead letter."""
 
 INPUT_TOPIC = "alert-packets"
 PUBLIC_SCHEMA_ID = 1101
@@ -50,8 +53,8 @@ class Ledger(Protocol):
 class OutcomeCounter(Protocol):
     """Counts what became of alerts."""
 
-    def __call__(self, outcome: str) -> None:
-        """Add one alert to an outcome: published, duplicate, semantic_gate or conflict."""
+    def __call__(self, outcome: str, latency_s: float) -> None:
+        """Add one alert to an outcome, with the seconds since its visit's last end of readout."""
 
 
 class Publisher:
@@ -102,6 +105,7 @@ class Publisher:
         publication = publish(
             alert, self._stamps(alert), known, origin=origin, topic=self._public_topic, now_unix_s=now
         )
+        self._count(_outcome(publication), now - alert.last_readout_sent_unix_s)
         return state, self._records(incoming.partition, publication)
 
     def _restored(self, _state: None, places: tuple[Place, ...]) -> None:
@@ -122,25 +126,29 @@ class Publisher:
     def _records(self, partition: int, publication: Publication) -> list[Outgoing]:
         entry, refusal = publication.entry, publication.dead_letter
         if entry is None:
-            self._count("duplicate")
             return []
         self._ledger.put(partition, entry)
         ledger_record = Outgoing(topic=LEDGER_TOPIC, key=entry.alert_id, record=entry, partition=partition)
         if refusal is not None:
-            self._count(refusal.code)
             log.error("alert quarantined", alert=entry.alert_id, reason=entry.reason)
             letter = Outgoing(topic=dead_letter_topic(refusal.origin_topic), key=refusal.key, record=refusal)
             return [ledger_record, letter]
-        self._count("published")
         headers = tuple((publication.headers or {}).items())
+        owner = str(entry.dia_object_id)
         public = frame(PUBLIC_SCHEMA_ID, publication.packet or b"")
         lite = frame(PUBLIC_SCHEMA_ID, publication.lite or b"")
         return [
             ledger_record,
-            Outgoing(topic=self._public_topic, key=entry.dia_object_id, record=public, headers=headers),
+            Outgoing(topic=self._public_topic, key=owner, record=public, headers=headers),
             Outgoing(topic="alert-store", key=entry.alert_id, record=public, headers=headers),
-            Outgoing(topic="alerts-lite", key=entry.dia_object_id, record=lite, headers=headers),
+            Outgoing(topic="alerts-lite", key=owner, record=lite, headers=headers),
         ]
+
+
+def _outcome(publication: Publication) -> str:
+    if publication.dead_letter is not None:
+        return publication.dead_letter.code
+    return DUPLICATE if publication.entry is None else PUBLISHED
 
 
 def _stamps_of(objects: ObjectStore, claim: Claim) -> dict[int, CutoutSet]:
