@@ -21,7 +21,7 @@ from processors.single_frame.errors import (
 )
 from processors.single_frame.frames import Exposure, RawFrame
 from processors.single_frame.isr import DetectorImage, correct, interpolate_bad
-from processors.single_frame.measurement import collect_planes, measure_shapes, measure_sources
+from processors.single_frame.measurement import collect_planes, deblended_fluxes, measure_shapes, measure_sources
 from processors.single_frame.photometry import ZeroPoint, aperture_correction, zero_point
 from processors.single_frame.products import CalibratedImage, WavefrontImage
 from processors.single_frame.psf import PsfModel
@@ -116,8 +116,8 @@ def calibrate(
     known = np.zeros(len(first.shapes), np.bool_)
     indices = np.flatnonzero(first.clean)[astrometry.sources]
     known[indices] = references["isStar"][astrometry.references]
-    psf, used = _fit_stars(visit, first, known)
-    sources = _measure(visit, psf, used)
+    psf, stars = _fit_stars(visit, first, known)
+    psf, sources = _measure(visit, psf, stars)
     _match_references(sources, references, (ra, dec), astrometry.wcs)
     return _assemble(visit, psf, astrometry, sources, (references, flux, flux_error))
 
@@ -270,21 +270,46 @@ def _fit_stars(
 
 def _measure(
     visit: VisitImage, psf: PsfModel, stars: tuple[NDArray[np.float64], NDArray[np.float64]]
-) -> NDArray[np.void]:
-    """Detect with the PSF of the CCD's middle and measure every source; mark the stars that made the PSF."""
+) -> tuple[PsfModel, NDArray[np.void]]:
+    """Detect with the PSF of the CCD's middle, fit the PSF again without the stars' neighbours, measure every source."""
     combined = visit.combined
     kernel = psf.at((psf.width - 1) / 2, (psf.height - 1) / 2)
-    score = significance_map(combined.image, combined.variance, visit.unusable, kernel)
-    found = detect(score, threshold=FINAL_THRESHOLD)
+    found = detect(
+        significance_map(combined.image, combined.variance, visit.unusable, kernel), threshold=FINAL_THRESHOLD
+    )
     combined.mask[found.footprints] |= np.uint16(MaskPlane.DETECTED)
-    pixels = (combined.image, combined.variance, combined.mask)
-    sources = measure_sources(pixels, visit.unusable, psf, (found.x, found.y))
+    shapes = measure_shapes(combined.image, combined.variance, (found.x, found.y), psf.fwhm)
+    places = (shapes[:, 0].copy(), shapes[:, 1].copy())
+    psf, stars = _refit(visit, psf, places, stars)
+    sources = measure_sources((combined.image, combined.variance, combined.mask), visit.unusable, psf, places)
     sources["significance"] = found.significance
     sources["footprint_pixels"] = found.pixels
     if len(sources):
         mine, _ = match((sources["x"], sources["y"]), stars, 1.0)
         sources["psf_star"][mine] = True
-    return sources
+    return psf, sources
+
+
+def _refit(
+    visit: VisitImage,
+    psf: PsfModel,
+    places: tuple[NDArray[np.float64], NDArray[np.float64]],
+    stars: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> tuple[PsfModel, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Fit the PSF to its stars after every other source is subtracted."""
+    image, variance = visit.combined.image, visit.combined.variance
+    fits, rest = deblended_fluxes(psf, (image, variance), visit.unusable, places)
+    theirs, mine = match(stars, places, 1.0)
+    stamps = cut_stamps((rest, variance, visit.unusable), (stars[0][theirs], stars[1][theirs]), psf.size // 2)
+    for k, source in enumerate(mine):
+        stamp, x0, y0 = psf.render(float(places[0][source]), float(places[1][source]))
+        if (x0, y0) == (
+            int(np.floor(stamps.x[k] + 0.5)) - psf.size // 2,
+            int(np.floor(stamps.y[k] + 0.5)) - psf.size // 2,
+        ):
+            stamps.data[k] += np.nan_to_num(fits[source, 0]) * stamp * stamps.good[k]
+    psf, used = fit_psf(stamps, image.shape, psf.fwhm)
+    return psf, (stamps.x[used], stamps.y[used])
 
 
 def _reference_columns(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from processors.errors import InputError
 from processors.single_frame.splines import prefilter, resample
 
-__all__ = ["PsfModel", "polynomial_terms", "psf_fluxes"]
+__all__ = ["PsfModel", "polynomial_terms", "psf_fluxes", "subtract_sources"]
 
 
 def polynomial_terms(u: NDArray[Any], v: NDArray[Any], order: int) -> NDArray[np.float64]:
@@ -136,6 +136,48 @@ def psf_fluxes(
     terms = polynomial_terms(u, v, psf.order).reshape(len(x), -1)
     fit_fluxes(psf.splines, terms, (image, variance, bad), (x, y), out)
     return out
+
+
+def subtract_sources(
+    psf: PsfModel,
+    image: NDArray[np.float32],
+    positions: tuple[NDArray[np.float64], NDArray[np.float64]],
+    flux: NDArray[Any],
+) -> NDArray[np.float32]:
+    """Return a copy of the image without point sources of those positions and fluxes; fluxes not finite are left alone."""
+    rest = image.copy()
+    usable = np.isfinite(flux)
+    x, y = (np.ascontiguousarray(p[usable], np.float64) for p in positions)
+    u, v = 2 * x / max(psf.width - 1, 1) - 1, 2 * y / max(psf.height - 1, 1) - 1
+    terms = polynomial_terms(u, v, psf.order).reshape(len(x), -1)
+    add_sources(psf.splines, terms, (x, y), -np.asarray(flux[usable], np.float64), rest)
+    return rest
+
+
+@numba.njit(cache=True)
+def add_sources(
+    splines: NDArray[np.float64],
+    terms: NDArray[np.float64],
+    positions: tuple[NDArray[np.float64], NDArray[np.float64]],
+    flux: NDArray[np.float64],
+    image: NDArray[np.float32],
+) -> None:
+    """Add point sources to an image in place."""
+    rows, columns = image.shape
+    size = splines.shape[1]
+    half = size // 2
+    stamp = np.empty((size, size))
+    for k in range(len(flux)):
+        x, y = positions[0][k], positions[1][k]
+        column, row = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
+        spline = np.zeros((size, size))
+        for t in range(splines.shape[0]):
+            spline += terms[k, t] * splines[t]
+        resample(spline, column - x, row - y, stamp)
+        factor = flux[k] / stamp.sum()
+        for j in range(max(0, half - row), min(size, rows - row + half)):
+            for i in range(max(0, half - column), min(size, columns - column + half)):
+                image[row + j - half, column + i - half] += factor * stamp[j, i]
 
 
 @numba.njit(cache=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from processors.single_frame.errors import TooFewStarsError
 from processors.single_frame.measurement import measure_shapes
@@ -19,6 +20,9 @@ LEAST_STARS = 3
 
 SHAPE_NOISE = 0.01
 """Share of a star's flux per pixel by which stars differ for reasons other than noise; bounds the weight of bright ones."""
+
+INTRUDER_SIGMA = 3.0
+"""Excess of the mean of 3 x 3 pixels that betrays a neighbour, in units of its noise."""
 
 CLIP = 5.0
 """Stars whose misfit is this many spreads above the median are left out."""
@@ -103,6 +107,7 @@ def fit_psf(stamps: StarStamps, shape: tuple[int, int], fwhm: float) -> tuple[Ps
         _require(used)
         model = _solve(stamps.take(used), (x[used], y[used]), fluxes[used], shape, fwhm)
         fluxes, x, y, misfit = _remeasure(model, stamps, (x, y), fluxes)
+        stamps = _reject_intruders(model, stamps, (x, y), fluxes)
         centre = float(np.median(misfit[used]))
         spread = 1.4826 * float(np.median(np.abs(misfit[used] - centre)))
         keep = np.isfinite(misfit) & (misfit < centre + CLIP * max(spread, 0.2 * centre)) & (fluxes > 0)
@@ -110,6 +115,36 @@ def fit_psf(stamps: StarStamps, shape: tuple[int, int], fwhm: float) -> tuple[Ps
             used = keep
     _require(used)
     return _solve(stamps.take(used), (x[used], y[used]), fluxes[used], shape, fwhm), used
+
+
+def _reject_intruders(
+    model: PsfModel,
+    stamps: StarStamps,
+    centres: tuple[NDArray[np.float64], NDArray[np.float64]],
+    fluxes: NDArray[np.float64],
+) -> StarStamps:
+    """Leave out pixels outside the core that stand high above star and noise: neighbours too faint to be known."""
+    x, y = centres
+    local = _local_psf(model, stamps, (x, y))
+    half = model.size // 2
+    axis = np.arange(-half, half + 1)
+    outside = np.hypot(axis[:, None], axis) > 1.2 * model.fwhm
+    expected = fluxes[:, None, None] * local
+    noise = np.sqrt(stamps.variance + (0.1 * expected) ** 2)
+    smooth = ndimage.uniform_filter(np.where(stamps.good, stamps.data - expected, 0.0), (0, 3, 3))
+    high = (smooth > INTRUDER_SIGMA / 3 * noise) & outside
+    spread = ndimage.maximum_filter(high, (1, 3, 3))
+    return StarStamps(stamps.data, stamps.variance, stamps.good & ~(spread & outside), stamps.x, stamps.y)
+
+
+def _local_psf(
+    model: PsfModel, stamps: StarStamps, centres: tuple[NDArray[np.float64], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """The model at every star, placed at its fraction of a pixel."""
+    x, y = centres
+    terms = polynomial_terms(2 * x / max(model.width - 1, 1) - 1, 2 * y / max(model.height - 1, 1) - 1, model.order)
+    shapes = np.tensordot(terms, model.coefficients, axes=1)
+    return shift_stamps(shapes, np.floor(stamps.x + 0.5) - x, np.floor(stamps.y + 0.5) - y)
 
 
 def _require(used: NDArray[np.bool_]) -> None:
@@ -207,10 +242,7 @@ def _remeasure(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit flux and position of every star with the model; return them and the mean squared misfit of the core."""
     x, y = centres
-    terms = polynomial_terms(2 * x / max(model.width - 1, 1) - 1, 2 * y / max(model.height - 1, 1) - 1, model.order)
-    shapes = np.tensordot(terms, model.coefficients, axes=1)
-    dx, dy = np.floor(stamps.x + 0.5) - x, np.floor(stamps.y + 0.5) - y
-    local = shift_stamps(shapes, dx, dy)
+    local = _local_psf(model, stamps, centres)
     half = model.size // 2
     axis = np.arange(-half, half + 1)
     core = (np.hypot(axis[:, None], axis) <= 1.5 * model.fwhm) & stamps.good
