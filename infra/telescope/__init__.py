@@ -4,7 +4,7 @@ It shares no code with the pipeline it feeds: files and messages are all that pa
 """
 
 from infra.telescope.camera_buffer import CameraBuffer, Fault
-from infra.telescope.errors import PlanError, SalMessageError, TelescopeError
+from infra.telescope.errors import PlanError, TelescopeError
 from infra.telescope.night import Night
 from infra.telescope.release import Release, build_release
 from infra.telescope.schedule import PlannedVisit, plan_night
@@ -17,7 +17,6 @@ __all__ = [
     "PlanError",
     "PlannedVisit",
     "Release",
-    "SalMessageError",
     "TelescopeError",
     "build_release",
     "plan_night",

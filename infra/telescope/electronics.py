@@ -40,7 +40,7 @@ def collect(expected: _Image, struck: _Image | None, response: DetectorResponse,
     return electrons
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def spill(electrons, well):  # type: ignore[no-untyped-def]
     """Let charge above the full well run along its column, half each way, in place; what leaves the array is lost."""
     height, width = electrons.shape
@@ -111,7 +111,7 @@ def _signal(electrons: _Image, response: DetectorResponse, index: int) -> _Image
     return frame
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _report(true, lin1, lin2):  # type: ignore[no-untyped-def]
     out = np.empty_like(true)
     for row in range(true.shape[0]):

@@ -2,15 +2,14 @@
 
 PermanentFailure (schemas)
 └── TelescopeError
-    ├── PlanError          a night that cannot be planned as asked
-    └── SalMessageError    an OCS message that does not say what it must
+    └── PlanError    a night that cannot be planned as asked
 """
 
 from __future__ import annotations
 
 from schemas.errors import PermanentFailure
 
-__all__ = ["PlanError", "SalMessageError", "TelescopeError"]
+__all__ = ["PlanError", "TelescopeError"]
 
 
 class TelescopeError(PermanentFailure):
@@ -23,9 +22,3 @@ class PlanError(TelescopeError):
     """The night cannot be planned as asked."""
 
     code = "telescope_plan"
-
-
-class SalMessageError(TelescopeError):
-    """An OCS message lacks what it must say, or says it in a form that is not its own."""
-
-    code = "sal_message"

@@ -41,7 +41,7 @@ def relative_flux(curve: int, a: float, b: float, c: float, mjd: float) -> float
     mjd
         Time in MJD TAI.
     """
-    return float(_CURVES[curve](a, b, c, mjd))
+    return _CURVES[Curve(curve)](a, b, c, mjd)
 
 
 def _constant(a: float, b: float, c: float, mjd: float) -> float:

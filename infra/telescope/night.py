@@ -93,9 +93,7 @@ class Night:
             image += trail_light(detector, self.track(visit))
         pointing = visit.true_pointing(snap)
         axes = axes_of_sky(pointing.rotation, self.camera.plate_scale, detector.quarter_turns)
-        paint_scene(
-            image, self.place(visit, snap, detector), visit.field_psf(snap), axes, detector.quarter_turns
-        )
+        paint_scene(image, self.place(visit, snap, detector), visit.field_psf(snap), axes, detector.quarter_turns)
         image *= response.flat(visit.band)
         image += response.dark * np.float32(visit.exposure_time)
         return image

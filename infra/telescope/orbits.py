@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import erfa
+import erfa  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -125,7 +125,9 @@ def observer_position(mjd_tai: float) -> _Floats:
     heliocentric, _ = erfa.epv00(2400000.5, mjd_tai + _TAI_TO_TDB)
     sidereal, latitude = np.radians(local_sidereal_degrees(mjd_tai)), np.radians(SITE_LATITUDE)
     reach = (6378.137 + SITE_HEIGHT_KM) / _AU_KM
-    site = reach * np.array([np.cos(latitude) * np.cos(sidereal), np.cos(latitude) * np.sin(sidereal), np.sin(latitude)])
+    site = reach * np.array(
+        [np.cos(latitude) * np.cos(sidereal), np.cos(latitude) * np.sin(sidereal), np.sin(latitude)]
+    )
     return np.asarray(heliocentric["p"] + site)
 
 

@@ -64,7 +64,7 @@ def psf_image(shapes: PsfShapes, index: int, half: int) -> NDArray[np.float32]:
     return np.asarray(image / image.sum(dtype=np.float64), np.float32)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _paint(  # type: ignore[no-untyped-def]
     image, xs, ys, fluxes, fwhms, e1s, e2s, coma_xs, coma_ys, radii, table
 ):
@@ -122,7 +122,7 @@ def sersic_cloud(index: float, rings: int) -> tuple[_Floats, _Floats, _Floats]:
     """
     scale = float(gammaincinv(2 * index, 0.5))
     middle = np.minimum((np.arange(rings) + 0.5) / rings, 0.97)
-    radius = (gammaincinv(2 * index, middle) / scale) ** index
+    radius = np.asarray((gammaincinv(2 * index, middle) / scale) ** index, np.float64)
     counts = 6 + 4 * np.arange(rings)
     ring = np.repeat(np.arange(rings), counts)
     within = np.arange(ring.size) - np.repeat(np.cumsum(counts) - counts, counts)

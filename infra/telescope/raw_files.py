@@ -31,9 +31,7 @@ def raw_name(exposure: int, detector: int) -> str:
     return f"{exposure}-{detector:03d}.fits"
 
 
-def encode_raw(
-    visit: PlannedVisit, snap: int, response: DetectorResponse, frames: list[NDArray[np.uint16]]
-) -> bytes:
+def encode_raw(visit: PlannedVisit, snap: int, response: DetectorResponse, frames: list[NDArray[np.uint16]]) -> bytes:
     """Return the bytes of the raw FITS file of one CCD; amplifiers beyond the frames given are left out."""
     hdus = fits.HDUList([fits.PrimaryHDU(header=_primary_header(visit, snap, response))])
     constants = response.amplifiers

@@ -84,9 +84,7 @@ def build_release(
         Called with what was made, how many steps are done and how many there are.
     """
     chosen = [d for d in camera.detectors if detectors is None or d.id in detectors]
-    tag = hashlib.sha256(
-        json.dumps([source_digest(), list(bands), [d.id for d in chosen]]).encode()
-    ).hexdigest()[:12]
+    tag = hashlib.sha256(json.dumps([source_digest(), list(bands), [d.id for d in chosen]]).encode()).hexdigest()[:12]
     final = cache / "telescope" / f"{camera.name}-{seed}-{tag}"
     if not (final / "release.json").exists():
         partial = final.with_name(f".{final.name}.{os.getpid()}")
@@ -200,7 +198,9 @@ def master_calibrations(seed: int, response: DetectorResponse, bands: Sequence[s
     for band in bands:
         flat = response.flat(band)
         noise = np.sqrt(np.maximum(flat, 0.01) / (FLAT_LEVEL_E * FLAT_FRAMES))
-        hdus.append(fits.ImageHDU((flat + noise * random.standard_normal(shape)).astype(np.float32), name=f"FLAT-{band}"))
+        hdus.append(
+            fits.ImageHDU((flat + noise * random.standard_normal(shape)).astype(np.float32), name=f"FLAT-{band}")
+        )
     defects = (response.defects | (dark > HOT_DARK_E_PER_S)).astype(np.uint8)
     hdus.append(fits.ImageHDU(defects, name="DEFECTS"))
     hdus.append(fits.BinTableHDU(_amplifier_table(response, random), name="AMPLIFIERS"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ def measured_adu(true: _Floats, lin1: _Floats | float, lin2: _Floats | float) ->
     return adu
 
 
-def read_out_view(image: NDArray[np.generic], amplifier: Amplifier) -> NDArray[np.generic]:
+def read_out_view(image: NDArray[Any], amplifier: Amplifier) -> NDArray[Any]:
     """Return the amplifier's part of a trimmed image in read-out order, as a view."""
     x0, y0, x1, y1 = amplifier.box
     part = image[y0:y1, x0:x1]

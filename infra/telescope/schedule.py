@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infra.sal import group_id_of
 from infra.telescope.chance import generator
 from infra.telescope.errors import PlanError
 from infra.telescope.optics import Pointing, field_radius
@@ -90,7 +91,7 @@ class PlannedVisit:
     @property
     def group_id(self) -> str:
         """Group of the visit's exposures, ``YYYYMMDD-nnnnn`` of the first."""
-        return f"{self.day_obs}-{self.sequence:05d}"
+        return group_id_of(self.day_obs, self.sequence)
 
     @property
     def duration_s(self) -> float:

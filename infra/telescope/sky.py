@@ -168,9 +168,7 @@ class _Builder:
         self.rows.append(rows)
         return rows
 
-    def _thin(
-        self, u: _Floats, v: _Floats, separation: float, limit: int | None = None
-    ) -> tuple[_Floats, _Floats]:
+    def _thin(self, u: _Floats, v: _Floats, separation: float, limit: int | None = None) -> tuple[_Floats, _Floats]:
         kept: list[tuple[float, float]] = []
         others = np.concatenate([places for places, _ in self.apart]) if self.apart else np.empty((0, 2))
         reach = np.concatenate([np.full(len(places), r) for places, r in self.apart]) if self.apart else np.empty(0)
@@ -221,7 +219,7 @@ def _add_stars(builder: _Builder) -> None:
     setup, random, share = builder.setup, builder.random, builder.detectors_in_box
     apart = setup.star_separation_arcsec / builder.camera.plate_scale
     u, v = builder.scatter(max(1, round(setup.bright_stars * share)), 3 * apart)
-    builder.add(Kind.STAR, u, v, mag_r=random.uniform(14.6, 16.4, u.size), **_star_columns(random, u.size))
+    builder.add(Kind.STAR, u, v, mag_r=random.uniform(14.0, 16.4, u.size), **_star_columns(random, u.size))
     u, v = builder.scatter(round(1.5 * setup.good_stars * share), apart)
     wanted = min(u.size, round(setup.good_stars * share))
     magnitudes = _power_law(random, wanted, 16.6, 21.0, 0.12)
@@ -280,11 +278,17 @@ def add_night(camera: Camera, seed: int, catalogue: NDArray[Any], day_obs: int, 
     flares = np.flatnonzero(night["kind"] == Kind.FLARE)
     night["curve"][flares] = Curve.FLARE
     night["a"][flares] = random.choice(np.array(times), flares.size) - random.uniform(0.0, 0.002, flares.size)
-    night["b"][flares], night["c"][flares] = random.uniform(0.8, 4.0, flares.size), random.uniform(0.01, 0.04, flares.size)
+    night["b"][flares], night["c"][flares] = (
+        random.uniform(0.8, 4.0, flares.size),
+        random.uniform(0.01, 0.04, flares.size),
+    )
     science = sum(not d.is_wavefront for d in camera.detectors)
     hosts = night[night["kind"] == Kind.GALAXY][: setup.supernovae * science]
     new = np.zeros(hosts.size, CATALOGUE_DTYPE)
-    offset, angle = hosts["half_light_radius"] * random.uniform(0.2, 1.2, hosts.size), random.uniform(0, 360, hosts.size)
+    offset, angle = (
+        hosts["half_light_radius"] * random.uniform(0.2, 1.2, hosts.size),
+        random.uniform(0, 360, hosts.size),
+    )
     new["ra"] = hosts["ra"] + offset * np.sin(np.radians(angle)) / 3600 / np.cos(np.radians(hosts["dec"]))
     new["dec"] = hosts["dec"] + offset * np.cos(np.radians(angle)) / 3600
     new["kind"], new["curve"], new["axis_ratio"] = Kind.SUPERNOVA, Curve.SUPERNOVA, 1.0
@@ -301,7 +305,7 @@ def make_asteroids(camera: Camera, seed: int, day_obs: int, times: list[float]) 
     random = generator(seed, "asteroids", camera.name, day_obs)
     nominal = nominal_pointing(camera)
     middles = sorted({times[len(times) // 4], times[(3 * len(times)) // 4]})
-    moving = []
+    moving: list[Asteroid] = []
     for half, when in enumerate(middles):
         for detector in (d for d in camera.detectors if not d.is_wavefront):
             for number in range(setup.asteroids):

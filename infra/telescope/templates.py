@@ -26,7 +26,16 @@ from infra.telescope.sky import flux_nanojansky, nominal_pointing, positions
 from schemas.camera import Camera, Detector
 from schemas.masks import MaskPlane
 
-__all__ = ["AIRMASS_BINS", "RELEASE_MJD", "Epoch", "TemplateGrid", "airmass_bin", "epochs", "make_template", "template_flux"]
+__all__ = [
+    "AIRMASS_BINS",
+    "RELEASE_MJD",
+    "Epoch",
+    "TemplateGrid",
+    "airmass_bin",
+    "epochs",
+    "make_template",
+    "template_flux",
+]
 
 RELEASE_MJD = 60945.0
 """Middle of the release's epochs (TAI)."""

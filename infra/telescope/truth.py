@@ -113,7 +113,7 @@ class TruthBook:
     def write(self, visit: PlannedVisit, path: Path) -> None:
         """Write the rows of a visit's inspected detectors, strongest first on each."""
         parts = [self._rows(visit, key) for key in sorted(self._changes) if key[0] == visit.visit]
-        columns = {name: sum((part[name] for part in parts), []) for name in TRUTH_SCHEMA.names}
+        columns = {name: [value for part in parts for value in part[name]] for name in TRUTH_SCHEMA.names}
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns, schema=TRUTH_SCHEMA), path)
 
@@ -183,10 +183,14 @@ class TruthBook:
         """Noise in nJy that the template adds under the same filter."""
         night = self._night
         used = epochs(night.camera, night.seed, visit.band, airmass_bin(visit.air.airmass))
-        pixel = sum(
-            (e.sky_electrons(night.camera.plate_scale) + TEMPLATE_READ_NOISE_E**2) / e.electrons_per_nanojansky() ** 2
-            for e in used
-        ) / len(used) ** 2
+        pixel = (
+            sum(
+                (e.sky_electrons(night.camera.plate_scale) + TEMPLATE_READ_NOISE_E**2)
+                / e.electrons_per_nanojansky() ** 2
+                for e in used
+            )
+            / len(used) ** 2
+        )
         return np.asarray(np.sqrt(pixel * self._noise_areas(visit, detector, changes)))
 
 
