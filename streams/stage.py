@@ -299,7 +299,9 @@ class TransactionalStage(Generic[S]):
 
     def _refuse(self, read: Read, error: Exception, attempts: int) -> None:
         code = error.code if isinstance(error, NightcastError) else "unexpected"
-        _LOGGER.error("event refused", topic=read.topic, offset=read.offset, code=code, exc_info=error)
+        trace = None if isinstance(error, NightcastError) else error
+        facts = {"topic": read.topic, "offset": read.offset, "code": code, "reason": str(error)}
+        _LOGGER.error("event refused", **facts, exc_info=trace)
         self._watcher.refused(topic=read.topic, code=code)
         target = self._spec.refused_to(read.topic)
         outgoing = dead_letter(read, error, stage=self._spec.stage, target=target, attempts=attempts, now=self._clock())

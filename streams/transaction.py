@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from infra.errors import KafkaFencedError, KafkaUnavailableError
 from infra.logs import get_logger
 from schemas.errors import TransientFailure
 from streams.errors import StageFencedError, StageInterruptedError
+from streams.records import Delivered, Letter, Place, Read
 
 __all__ = ["STATE_TOPIC", "Delivered", "Letter", "Place", "Read", "StageLog", "TransactionAbortedError"]
 
@@ -31,9 +33,6 @@ WIRE_HEADER_BYTES = 5
 CALL_TIMEOUT_S = 2.0
 """One call to the transaction coordinator; it is repeated until the patience is over."""
 
-Place = tuple[str, int]
-"""A topic and one of its partitions."""
-
 _LOGGER = get_logger(__name__)
 
 
@@ -41,44 +40,6 @@ class TransactionAbortedError(TransientFailure):
     """The transaction was aborted; its inputs are to be read again from what was last committed."""
 
     code = "transaction_aborted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """One committed record as it was read."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_s: float
-    """When the broker appended it, seconds since 1970: the same in every replay of this log."""
-    headers: Mapping[str, bytes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """Where a record was appended inside the open transaction."""
-
-    topic: str
-    partition: int
-    offset: int
-    sha256: str
-    """Digest of the record's bare Avro datum."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """One encoded record to be written."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    partition: int | None = None
-    then: Callable[[Delivered], Sequence[Letter]] | None = None
-    """Further records of the same transaction that must name where this one lies."""
 
 
 class StageLog:
@@ -159,7 +120,7 @@ class StageLog:
         StageFencedError
             When a younger process of this name is there.
         """
-        self._repeat("begin", lambda: self._producer.init_transactions(CALL_TIMEOUT_S * 5))
+        self._repeat("begin", lambda: self._producer.init_transactions(min(CALL_TIMEOUT_S * 5, self._patience_s)))
         self._on_assign = on_assign
         if self._shared:
             self._consumer.subscribe(list(self._topics), on_assign=self._assigned)
@@ -248,7 +209,7 @@ class StageLog:
         for letter, receipt in zip(letters, receipts, strict=True):
             self._append(letter, receipt)
         deadline = time.monotonic() + self._patience_s
-        while self._producer.flush(0.5) and not self._over(deadline):
+        while self._repeat("write", lambda: self._producer.flush(0.5)) and not self._over(deadline):
             continue
         return [receipt.delivered(letter) for letter, receipt in zip(letters, receipts, strict=True)]
 
@@ -281,7 +242,8 @@ class StageLog:
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                return call()
+                with _unwrapped():
+                    return call()
             except KafkaException as error:
                 self._judge(doing, error)
                 if self._over(deadline):
@@ -355,6 +317,21 @@ class StageLog:
             raise StageInterruptedError(f"{self._id} cannot read: {error.str()}.")
         _LOGGER.info("kafka reader", reason=error.str())
         return False
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Give a fatal error its own type back.
+
+    The client sets it as the pending exception inside whatever callback comes next, and Python then reports a SystemError of
+    that callback, caused by the KafkaException.
+    """
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise
 
 
 class _AbortRequiredError(Exception):

@@ -1,0 +1,49 @@
+"""Records as they are read from the log and written to it: encoded, with where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Delivered", "Letter", "Place", "Read"]
+
+Place = tuple[str, int]
+"""A topic and one of its partitions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """One committed record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_s: float
+    """When the broker appended it, seconds since 1970: the same in every replay of this log."""
+    headers: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """Where a record was appended inside the open transaction."""
+
+    topic: str
+    partition: int
+    offset: int
+    sha256: str
+    """Digest of the record's bare Avro datum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One encoded record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+    then: Callable[[Delivered], Sequence[Letter]] | None = None
+    """Further records of the same transaction that must name where this one lies."""

@@ -1,0 +1,295 @@
+"""The transactional loop on the real broker: exactly once through kills, aborts, fencing and a restart of the broker."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.faults import CrashPoints
+from infra.registry.client import RegistryClient
+from schemas import avro
+from schemas.errors import PermanentFailure, TransientFailure
+from schemas.events import DeadLetter, VisitEvent
+from streams.errors import StageFencedError, StageInterruptedError
+from streams.stage import Delivered, Incoming, Outgoing, StageSpec, TransactionalStage
+from tests.support.engine import RunningEngine, running_engine
+from tests.support.stages import (
+    Count,
+    LocalRegistry,
+    counting_spec,
+    event_of,
+    eventually,
+    new_topics,
+    produce,
+    read_events,
+    running,
+    started,
+)
+
+pytestmark = pytest.mark.broker
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Two topics of a test's own, and a stage between them."""
+
+    bootstrap: str
+    registry: LocalRegistry
+    source: str
+    target: str
+
+    def stage(self, spec: StageSpec[Any] | None = None, **more: Any) -> TransactionalStage[Any]:
+        return TransactionalStage(
+            spec or counting_spec("counting", self.source, self.target),
+            name=self.target,
+            bootstrap=self.bootstrap,
+            registry=self.registry,
+            **more,
+        )
+
+    def send(self, visits: range) -> None:
+        produce(self.bootstrap, self.registry, self.source, visits)
+
+    def results(self) -> list[tuple[int, int]]:
+        events = read_events(self.bootstrap, self.target, VisitEvent)
+        return [(e.fact.exposure, e.visit) for e in events]
+
+    def letters(self) -> list[DeadLetter]:
+        letters = read_events(self.bootstrap, "dlq.visit-events", DeadLetter)
+        return [letter for letter in letters if letter.origin_topic == self.source]
+
+
+@pytest.fixture
+def bench(broker: RunningEngine) -> Bench:
+    source, target = new_topics(broker.bootstrap, "source", "target")
+    return Bench(bootstrap=broker.bootstrap, registry=LocalRegistry(), source=source, target=target)
+
+
+def expected(count: int) -> list[tuple[int, int]]:
+    return [(n + 1, n) for n in range(count)]
+
+
+def test_state_and_offsets_survive_a_restart(bench: Bench) -> None:
+    bench.send(range(5))
+    with running(bench.stage()) as stage:
+        eventually(lambda: stage.state == Count(seen=5, total=10))
+    bench.send(range(5, 8))
+    with running(bench.stage()) as stage:
+        eventually(lambda: stage.state.seen == 8)
+    assert bench.results() == expected(8)
+
+
+def test_stop_takes_well_under_five_seconds(bench: Bench) -> None:
+    bench.send(range(1))
+    with running(bench.stage()) as stage:
+        eventually(lambda: stage.state.seen == 1)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
+def test_killed_between_writing_and_committing_each_event_counts_once(
+    broker: RunningEngine, bench: Bench, tmp_path: Path
+) -> None:
+    produce(broker.bootstrap, RegistryClient(broker.registry_url), bench.source, range(40))
+    command = [sys.executable, "-m", "tests.support.counting_process", broker.bootstrap, broker.registry_url]
+    command += [bench.source, bench.target, str(tmp_path), "counting"]
+    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
+    proof = CrashPoints(tmp_path).fired("counting")
+    assert proof is not None
+    assert proof["read"] != proof["committed"]
+    assert bench.results() == []
+    child = subprocess.Popen(command, cwd=ROOT)
+    try:
+        eventually(lambda: len(bench.results()) >= 40, within_s=40)
+        child.terminate()
+        assert child.wait(10) == 0
+    finally:
+        child.kill()
+    assert bench.results() == expected(40)
+
+
+def test_abort_reads_again_from_the_last_commit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A producer whose transaction is lost (here: its record is refused by the broker) aborts and repeats."""
+    stage = bench.stage()
+    produced = stage._log._produce
+    failures = iter([True])
+
+    def refuse_once(letters: Sequence[Any]) -> Any:
+        if next(failures, False):
+            letters = [replace(letters[0], partition=99)]
+        return produced(letters)
+
+    monkeypatch.setattr(stage._log, "_produce", refuse_once)
+    bench.send(range(3))
+    try:
+        with running(stage):
+            eventually(lambda: bench.results() == expected(3))
+    except StageInterruptedError:  # librdkafka may call an unknown partition fatal; then the supervisor starts it anew
+        with running(bench.stage()):
+            eventually(lambda: bench.results() == expected(3))
+    assert bench.results() == expected(3)
+
+
+def test_younger_process_of_the_same_name_fences_the_older(bench: Bench) -> None:
+    older = bench.stage()
+    thread, errors = started(older)
+    bench.send(range(1))
+    eventually(lambda: older.state.seen == 1)
+    with running(bench.stage()) as younger:
+        eventually(lambda: younger.state.seen == 1)
+        bench.send(range(1, 3))
+        eventually(lambda: younger.state.seen == 3)
+        eventually(lambda: not thread.is_alive())
+    assert isinstance(errors[0], StageFencedError)
+    assert bench.results() == expected(3)
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [(b"", "unexpected"), (b"\x00\x00\x00\x00\x01garbage", "undecodable_event")],
+    ids=["empty", "garbage"],
+)
+def test_undecodable_event_goes_to_its_dead_letters_and_the_next_is_handled(
+    bench: Bench, payload: bytes, code: str
+) -> None:
+    from infra import kafka
+
+    producer = kafka.producer(bench.bootstrap, client_id="test")
+    producer.produce(bench.source, payload, key=b"k")
+    assert producer.flush(10) == 0
+    bench.send(range(1))
+    with running(bench.stage()) as stage:
+        eventually(lambda: stage.state.seen == 1)
+    (letter,) = bench.letters()
+    assert (letter.payload, letter.key, letter.origin_offset, letter.stage) == (payload, b"k", 0, "counting")
+    assert letter.code in {code, "undecodable_event"}
+    assert bench.results() == expected(1)
+
+
+def test_refused_and_failing_events_leave_the_state_alone(bench: Bench) -> None:
+    attempts: list[int] = []
+    plain = counting_spec("counting", bench.source, bench.target)
+
+    def handle(state: Count, incoming: Incoming, now: float) -> Any:
+        visit = incoming.record.visit
+        if visit == 1:
+            raise PermanentFailure("This visit is wrong.")
+        if visit == 2:
+            attempts.append(visit)
+            raise TransientFailure("This visit is not ready.")
+        if visit == 3:
+            raise ZeroDivisionError
+        if visit == 4:
+            return state, [Outgoing(topic="jobs", key="k", record=bytes(9 << 20))]
+        return plain.handle(state, incoming, now)
+
+    bench.send(range(6))
+    with running(bench.stage(replace(plain, handle=handle, attempts=3))) as stage:
+        eventually(lambda: stage.state == Count(seen=2, total=5))
+    assert [(x.code, x.attempts) for x in bench.letters()] == [
+        ("permanent", 1),
+        ("transient", 3),
+        ("unexpected", 1),
+        ("outgoing_too_large", 1),
+    ]
+    assert attempts == [2, 2, 2]
+    assert bench.results() == [(1, 0), (2, 5)]
+
+
+def test_following_record_names_where_the_first_one_lies(bench: Bench) -> None:
+    seen: list[Delivered] = []
+
+    def handle(state: Count, incoming: Incoming, now: float) -> Any:
+        def follow(delivered: Delivered) -> list[Outgoing]:
+            seen.append(delivered)
+            return [Outgoing(topic=bench.target, key="k", record=event_of(delivered.offset))]
+
+        return Count(seen=state.seen + 1), [Outgoing(topic=bench.target, key="k", record=incoming.record, then=follow)]
+
+    spec = replace(counting_spec("counting", bench.source, bench.target), handle=handle)
+    bench.send(range(7, 8))
+    with running(bench.stage(spec)) as stage:
+        eventually(lambda: stage.state.seen == 1)
+        eventually(lambda: len(read_events(bench.bootstrap, bench.target, VisitEvent)) == 2)
+    assert [e.visit for e in read_events(bench.bootstrap, bench.target, VisitEvent)] == [7, seen[0].offset]
+    import hashlib
+
+    assert seen[0].sha256 == hashlib.sha256(avro.encode(event_of(7))).hexdigest()
+
+
+def test_timer_writes_in_transactions(bench: Bench) -> None:
+    def tick(state: Count, now: float) -> Any:
+        if state.seen >= 3:
+            return state, []
+        return Count(seen=state.seen + 1), [Outgoing(topic=bench.target, key="k", record=event_of(state.seen))]
+
+    spec = replace(counting_spec("counting", bench.source, bench.target), tick=tick, tick_s=0.05)
+    with running(bench.stage(spec)) as stage:
+        eventually(lambda: stage.state.seen == 3)
+    assert [e.visit for e in read_events(bench.bootstrap, bench.target, VisitEvent)] == [0, 1, 2]
+
+
+def test_processes_of_a_shared_stage_divide_the_partitions(bench: Bench) -> None:
+    plain = counting_spec("sharing", bench.source, bench.target)
+    assigned: list[Any] = []
+
+    def handle(state: None, incoming: Incoming, now: float) -> Any:
+        return None, [Outgoing(topic=bench.target, key="k", record=incoming.record)]
+
+    spec: StageSpec[Any] = replace(
+        plain,
+        handle=handle,
+        initial=None,
+        state_type=None,
+        shared=True,
+        group=f"group-{bench.target}",
+        restored=lambda state, places: assigned.append(places),
+    )
+    bench.send(range(4))
+    with running(bench.stage(spec)):
+        eventually(lambda: len(read_events(bench.bootstrap, bench.target, VisitEvent)) == 4)
+    assert ((bench.source, 0),) in assigned
+
+
+@pytest.fixture(scope="module")
+def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    with running_engine(tmp_path_factory.mktemp("restarted")) as engine:
+        yield engine
+
+
+def test_restart_of_the_broker_loses_and_repeats_nothing(own_engine: RunningEngine) -> None:
+    source, target = new_topics(own_engine.bootstrap, "source", "target")
+    bench = Bench(bootstrap=own_engine.bootstrap, registry=LocalRegistry(), source=source, target=target)
+    stage = bench.stage()
+    thread, errors = started(stage)
+    bench.send(range(20))
+    eventually(lambda: stage.state.seen > 0)
+    own_engine.broker.kill()
+    own_engine.broker.start()
+    own_engine.broker.wait_ready()
+    bench.send(range(20, 40))
+    try:
+        eventually(lambda: stage.state.seen == 40 or not thread.is_alive(), within_s=60)
+    finally:
+        stage.stop()
+        thread.join(20)
+    if errors:  # a fatal end is allowed: the supervisor starts the process again
+        assert isinstance(errors[0], StageInterruptedError | StageFencedError)
+        with running(bench.stage()) as again:
+            eventually(lambda: again.state.seen == 40)
+    assert bench.results() == expected(40)
+
+
+def test_unreachable_broker_is_a_typed_error() -> None:
+    bench = Bench(bootstrap="127.0.0.1:1", registry=LocalRegistry(), source="s", target="t")
+    with pytest.raises(StageInterruptedError, match="does not answer"):
+        bench.stage(patience_s=0.5).run()
