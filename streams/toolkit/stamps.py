@@ -192,7 +192,8 @@ def _cd_matrix(header: Any) -> npt.NDArray[np.float64] | None:
     if "CDELT1" not in header or "CDELT2" not in header:
         return None
     turn = [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)]
-    return np.array([[header["CDELT1"]], [header["CDELT2"]]], dtype=float) * np.array(turn, dtype=float)
+    steps = np.array([[header["CDELT1"]], [header["CDELT2"]]], dtype=float)
+    return np.asarray(steps * np.array(turn, dtype=float))
 
 
 def _orientation(
@@ -205,6 +206,6 @@ def _orientation(
     return _direction(inverse[:, 0]), _direction(inverse[:, 1]), math.sqrt(abs(determinant)) * 3600
 
 
-def _direction(vector: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _direction(vector: npt.NDArray[Any]) -> tuple[float, float]:
     length = float(np.hypot(*vector))
     return float(vector[0]) / length, float(vector[1]) / length

@@ -133,11 +133,10 @@ def make_stamp(
 
 
 def _source(number: int, epoch: int, ra: float, dec: float, rng: np.random.Generator) -> dict[str, Any]:
-    night = FIRST_NIGHT + 3 * epoch
-    day_obs = 20270115 + (epoch if epoch < 16 else 0)
-    visit = visit_id(day_obs, 10 + 2 * epoch)
+    night = FIRST_NIGHT + epoch // 2
+    visit = visit_id(20270101 + epoch // 2, 10 + 2 * epoch)
     detector = number % 4
-    mjd = night + 0.1 + 0.0002 * epoch
+    mjd = night + 0.1 + 0.02 * (epoch % 2)
     true = 9000.0 / (1 + 0.3 * number) * math.exp(-(((epoch - 2.5) / 3.0) ** 2)) + 700
     error = 120.0 + 15 * (epoch % 3)
     flux = float(np.float32(true + rng.normal(0, error)))
@@ -162,8 +161,8 @@ def _forced(object_id: int, source: dict[str, Any], rng: np.random.Generator) ->
         "diaForcedSourceId": forced_source_id(object_id, visit, detector), "diaObjectId": object_id,
         "ra": source["ra"], "dec": source["dec"], "visit": visit, "detector": detector,
         "psfFlux": source["psfFlux"] * 0.6 - 900 + float(rng.normal(0, 90)), "psfFluxErr": 130.0,
-        "midpointMjdTai": source["midpointMjdTai"] + 1.0, "scienceFlux": source["scienceFlux"] * 0.7,
-        "scienceFluxErr": 140.0, "band": source["band"], "timeProcessedMjdTai": source["midpointMjdTai"] + 1.0005,
+        "midpointMjdTai": source["midpointMjdTai"] + 0.01, "scienceFlux": source["scienceFlux"] * 0.7,
+        "scienceFluxErr": 140.0, "band": source["band"], "timeProcessedMjdTai": source["midpointMjdTai"] + 0.0105,
         "timeWithdrawnMjdTai": None,
     }  # fmt: skip
 
