@@ -517,6 +517,8 @@ class AlertManifest:
     latency_p50_s: float
     latency_p95_s: float
     latency_max_s: float
+    latency_p98_s: float = 0.0
+    """The quantile that the field's requirement on latency is stated for (LSE-61, OTT1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,7 @@ def _manifest(visit: OpenVisit) -> AlertManifest:
     digest = hashlib.sha256("".join(visit.digests[str(alert)] for alert in published).encode()).hexdigest()
     readout = visit.readout_unix_s or 0.0
     latencies = [visit.appended_unix_s[str(alert)] - readout for alert in published] or [0.0]
-    p50, p95, largest = np.percentile(latencies, [50, 95, 100])
+    p50, p95, p98, largest = np.percentile(latencies, [50, 95, 98, 100])
     return AlertManifest(
         visit=visit.visit,
         expected=len(expected),
@@ -174,4 +174,5 @@ def _manifest(visit: OpenVisit) -> AlertManifest:
         latency_p50_s=float(p50),
         latency_p95_s=float(p95),
         latency_max_s=float(largest),
+        latency_p98_s=float(p98),
     )

@@ -82,6 +82,7 @@ def fold(state: QualityState, event: object, instrument: str) -> tuple[QualitySt
             "alerts": float(event.published),
             "latency_p50_s": event.latency_p50_s,
             "latency_p95_s": event.latency_p95_s,
+            "latency_p98_s": event.latency_p98_s,
             "latency_max_s": event.latency_max_s,
         }
         visit = replace(visit, latencies=latencies)

@@ -79,7 +79,7 @@ def after(
 
 
 def expected_manifest(**changes: Any) -> AlertManifest:
-    latencies = np.percentile([10, 20, 30], [50, 95, 100])
+    latencies = np.percentile([10, 20, 30], [50, 95, 98, 100])
     fields: dict[str, Any] = {
         "visit": VISIT,
         "expected": 4,
@@ -91,7 +91,8 @@ def expected_manifest(**changes: Any) -> AlertManifest:
         "complete": False,
         "latency_p50_s": latencies[0],
         "latency_p95_s": latencies[1],
-        "latency_max_s": latencies[2],
+        "latency_p98_s": latencies[2],
+        "latency_max_s": latencies[3],
     }
     return AlertManifest(**(fields | changes))
 
