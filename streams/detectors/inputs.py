@@ -1,0 +1,116 @@
+"""Inputs of detector jobs, from the object store, kept between jobs: a release's masters, templates and catalogues."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.fits_io import read_masters, read_raw, read_refcat, read_template
+from infra.objects import ObjectStore
+from processors.differencing.templates import (
+    Template,
+    TemplateChoice,
+    TemplateInfo,
+    choose_template,
+    template_from_image,
+)
+from processors.errors import MissingInputError
+from processors.single_frame.frames import RawFrame, parse_raw
+from schemas import avro
+from schemas.camera import Detector
+from schemas.raw import MasterCalibrations
+from schemas.tables import Claim, Table
+from streams.inputs import read_manifest
+
+__all__ = ["JobInputs"]
+
+_KEPT_DETECTORS = 8
+"""Detectors whose masters and templates one process keeps; a 1k CCD's are some 60 MB."""
+
+
+class JobInputs:
+    """Reads claims and keeps what later jobs need again.
+
+    Parameters
+    ----------
+    objects
+        The object store.
+    """
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._manifest = functools.lru_cache(maxsize=2)(functools.partial(read_manifest, objects))
+        self._masters = functools.lru_cache(maxsize=_KEPT_DETECTORS)(self._read_masters)
+        self._template = functools.lru_cache(maxsize=2 * _KEPT_DETECTORS)(self._read_template)
+        self._references = functools.lru_cache(maxsize=2)(self._read_references)
+
+    def raws(self, claims: tuple[Claim, ...], detector: Detector) -> list[RawFrame]:
+        """Read raw frames; a broken file is an error of its own kind."""
+        return [parse_raw(read_raw(self._objects.get(claim)), detector) for claim in claims]
+
+    def masters(self, release: str, detector: int) -> MasterCalibrations:
+        """Return the master calibrations of a detector.
+
+        Raises
+        ------
+        MissingInputError
+            When the release has none.
+        """
+        return self._masters(release, detector)
+
+    def references(self, release: str) -> NDArray[np.void]:
+        """Return the reference catalogue."""
+        return self._references(release)
+
+    def template(self, release: str, detector: int, band: str, airmass: float) -> tuple[Template, TemplateChoice]:
+        """Return the template for a visit, and how it was chosen.
+
+        Raises
+        ------
+        NoTemplateError
+            When the release has none of this detector and band.
+        """
+        infos = [_template_info(entry) for entry in self._manifest(release)["templates"]]
+        choice = choose_template(infos, detector=detector, band=band, airmass=airmass)
+        return self._template(release, choice.info.sha256), choice
+
+    def known_objects(self, claim: Claim | None) -> NDArray[Any] | None:
+        """Return the known objects' rows (diaObjectId, ra, dec), or None when they did not come."""
+        return None if claim is None else avro.decode(Table, self._objects.get(claim)).to_array()
+
+    def digests(self, release: str, detector: int) -> dict[str, str]:
+        """Return the sha256 of the release's files that every job of a detector uses."""
+        manifest = self._manifest(release)
+        return {
+            "release": release,
+            "masters": manifest["masters"].get(str(detector), {}).get("sha256", ""),
+            "refcat": manifest["refcat"]["sha256"],
+        }
+
+    def _read_masters(self, release: str, detector: int) -> MasterCalibrations:
+        claims = self._manifest(release)["masters"]
+        if str(detector) not in claims:
+            raise MissingInputError(f"The release has no master calibrations of detector {detector}.")
+        return read_masters(self._objects.get(Claim(**claims[str(detector)])))
+
+    def _read_references(self, release: str) -> NDArray[np.void]:
+        return read_refcat(self._objects.get(Claim(**self._manifest(release)["refcat"])))
+
+    def _read_template(self, release: str, sha256: str) -> Template:
+        (claim,) = {
+            Claim(**entry["claim"])
+            for entry in self._manifest(release)["templates"]
+            if entry["claim"]["sha256"] == sha256
+        }
+        data = self._objects.get(claim)
+        return template_from_image(read_template(data), path=claim.uri, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _template_info(entry: dict[str, Any]) -> TemplateInfo:
+    names = ("detector", "band", "airmass", "airmass_min", "airmass_max", "ra", "dec", "n_epochs")
+    known = {name: entry[name] for name in names if name in entry}
+    return TemplateInfo(path=entry["claim"]["uri"], sha256=entry["claim"]["sha256"], **known)

@@ -1,0 +1,236 @@
+"""One detector job from claims to result; runs in a process of the pool."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from infra.logs import configure_logging, correlate, get_logger
+from infra.objects import ObjectStore, open_object_store
+from infra.settings import Settings
+from processors import forced
+from processors.differencing import pipeline as differencing
+from processors.differencing.measurement import VisitInfo
+from processors.single_frame import pipeline as single_frame
+from processors.single_frame.frames import RawFrame
+from processors.single_frame.products import CalibratedImage
+from schemas import avro
+from schemas.camera import Detector, load_camera
+from schemas.events import DetectorResult
+from schemas.public import dia_source_dtype, forced_source_dtype
+from schemas.tables import Claim, Table
+from streams.detectors.inputs import JobInputs
+from streams.detectors.stamps import pack_stamps
+from streams.detectors.task import JobFailure, JobProduct, JobTask
+
+__all__ = ["DetectorBench", "initialise", "run"]
+
+log = get_logger(__name__)
+
+
+class DetectorBench:
+    """Where jobs are done: inputs at hand, products put into the object store.
+
+    Parameters
+    ----------
+    objects
+        The object store.
+    """
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._inputs = JobInputs(objects)
+
+    def run(self, task: JobTask) -> JobProduct:
+        """Do one job; whatever goes wrong is in the product."""
+        clock = _Clock()
+        with correlate(visit=task.visit, detector=task.detector, job=task.job_id):
+            try:
+                result = self._wavefront(task, clock) if task.is_wavefront else self._science(task, clock)
+            except Exception as error:  # one detector's trouble must not touch the others
+                failure = JobFailure.of(error)
+                if failure.code == "unexpected":
+                    log.exception("job failed unexpectedly")
+                return JobProduct(failure=failure, metrics=clock.seconds)
+            log.info("job done", rows=result.diasources.rows, **clock.seconds)
+        return JobProduct(result=result, metrics=clock.seconds)
+
+    def _science(self, task: JobTask, clock: _Clock) -> DetectorResult:
+        camera = load_camera(task.camera)
+        detector = camera.detector(task.detector)
+        with clock.step("read"):
+            raws, masters, references = self._read(task, detector)
+        with clock.step("single_frame"):
+            image = single_frame.calibrate(raws, masters, references, camera=camera, detector=detector)
+        with clock.step("read"):
+            template, choice = self._inputs.template(task.release_sha256, task.detector, task.band, image.airmass)
+            known = self._inputs.known_objects(task.known_objects)
+        with clock.step("difference"):
+            info = _visit_info(task, image, raws)
+            science = differencing.ScienceImage(
+                image=image.image, variance=image.variance, mask=image.mask, psf=image.psf, wcs=image.wcs
+            )
+            result = differencing.difference(science, template, info=info)
+        with clock.step("forced"):
+            rows = forced.forced_sources(science, result, known, info=info) if known is not None else None
+        with clock.step("stamps"):
+            pack = pack_stamps(task.visit, task.detector, science, result)
+            cutouts = self._objects.put(avro.encode(pack)) if pack.stamps else None
+        with clock.step("store"):
+            calibrated = self._objects.put(_image_file(image))
+        plate = {"psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * camera.plate_scale}
+        inputs = self._inputs.digests(task.release_sha256, task.detector) | {"template": choice.info.sha256}
+        return self._result(
+            task,
+            image,
+            sources=result.sources,
+            forced_rows=rows,
+            metrics={**image.metrics, **plate, **result.metrics, "template_airmass_distance": choice.airmass_distance},
+            cutouts=cutouts,
+            calibrated=calibrated,
+            inputs=inputs,
+            corners=_corners(image),
+        )
+
+    def _wavefront(self, task: JobTask, clock: _Clock) -> DetectorResult:
+        camera = load_camera(task.camera)
+        detector = camera.detector(task.detector)
+        with clock.step("read"):
+            raws = self._inputs.raws(task.raws, detector)
+            masters = self._inputs.masters(task.release_sha256, task.detector)
+        with clock.step("single_frame"):
+            image = single_frame.calibrate_wavefront(raws, masters)
+        plate = {"psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * camera.plate_scale}
+        return self._result(
+            task,
+            image,
+            metrics={**image.metrics, **plate},
+            inputs=self._inputs.digests(task.release_sha256, task.detector),
+        )
+
+    def _read(self, task: JobTask, detector: Detector) -> tuple[list[RawFrame], Any, NDArray[np.void]]:
+        return (
+            self._inputs.raws(task.raws, detector),
+            self._inputs.masters(task.release_sha256, task.detector),
+            self._inputs.references(task.release_sha256),
+        )
+
+    def _result(
+        self,
+        task: JobTask,
+        image: Any,
+        *,
+        metrics: dict[str, float],
+        inputs: dict[str, str],
+        sources: NDArray[Any] | None = None,
+        forced_rows: NDArray[Any] | None = None,
+        cutouts: Claim | None = None,
+        calibrated: Claim | None = None,
+        corners: tuple[float, ...] = (),
+    ) -> DetectorResult:
+        raws = {f"raw_{number}": claim.sha256 for number, claim in enumerate(task.raws)}
+        known = {"known_objects": task.known_objects.sha256} if task.known_objects else {}
+        return DetectorResult(
+            instrument=task.instrument,
+            visit=task.visit,
+            detector=task.detector,
+            job_id=task.job_id,
+            band=task.band,
+            midpoint_mjd_tai=image.midpoint_mjd_tai,
+            exposure_time=image.exposure_time,
+            diasources=Table.from_array(np.zeros(0, dia_source_dtype()) if sources is None else sources),
+            forced=Table.from_array(np.zeros(0, forced_source_dtype()) if forced_rows is None else forced_rows),
+            metrics={name: float(value) for name, value in metrics.items()},
+            cutouts=cutouts,
+            calibrated=calibrated,
+            inputs=inputs | raws | known,
+            notes=task.notes,
+            corners=corners,
+        )
+
+
+class _Clock:
+    """CPU seconds of this process by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add what happens inside to a step."""
+        started = time.process_time()
+        try:
+            yield
+        finally:
+            key = f"cpu_{name}_s"
+            self.seconds[key] = self.seconds.get(key, 0.0) + time.process_time() - started
+
+
+def _visit_info(task: JobTask, image: CalibratedImage, raws: list[RawFrame]) -> VisitInfo:
+    return VisitInfo(
+        visit=task.visit,
+        detector=task.detector,
+        band=task.band,
+        midpoint_mjd_tai=image.midpoint_mjd_tai,
+        exposure_time=image.exposure_time,
+        processed_mjd_tai=max(raw.exposure.end_mjd_tai for raw in raws),
+    )
+
+
+def _corners(image: CalibratedImage) -> tuple[float, ...]:
+    """ra, dec of the four corners of the CCD's area, counter-clockwise from the first pixel."""
+    rows, columns = image.image.shape
+    x = np.array([-0.5, columns - 0.5, columns - 0.5, -0.5])
+    y = np.array([-0.5, -0.5, rows - 0.5, rows - 0.5])
+    ra, dec = image.wcs.all_pix2world(x, y, 0)
+    return tuple(float(value) for pair in zip(ra, dec, strict=True) for value in pair)
+
+
+def _image_file(image: CalibratedImage) -> bytes:
+    """The calibrated image as FITS: IMAGE and VARIANCE in nJy, MASK, and the WCS; no date, so the same input gives the same bytes."""
+    header = image.wcs.to_header(relax=True)
+    header["BUNIT"] = "nJy"
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(image.image, header, name="IMAGE"),
+        fits.ImageHDU(image.variance, name="VARIANCE"),
+        fits.ImageHDU(image.mask, name="MASK"),
+    ]
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return buffer.getvalue()
+
+
+_bench: list[DetectorBench] = []
+"""The bench of this process of the pool."""
+
+
+def initialise(settings_json: str, name: str) -> None:
+    """Open the object store and compile what jobs call, once in a process."""
+    settings = Settings.model_validate_json(settings_json)
+    configure_logging(name, level=settings.log.level)
+    started = time.process_time()
+    single_frame_warm_up()
+    _bench[:] = [DetectorBench(open_object_store(settings))]
+    log.info("process warm", cpu_s=round(time.process_time() - started, 2))
+
+
+def single_frame_warm_up() -> None:
+    """Compile, or load from the cache on disk, every kernel that a job calls."""
+    from processors.differencing.warm_up import warm_up as warm_differencing
+    from processors.single_frame.warm import warm_up as warm_single_frame
+
+    warm_single_frame()
+    warm_differencing()
+
+
+def run(task: JobTask) -> JobProduct:
+    """Do one job at this process's bench."""
+    return _bench[0].run(task)
