@@ -16,7 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartitio
 from infra.errors import KafkaUnavailableError
 from infra.kafka import consumer, error_of, translated
 
-__all__ = ["partitions_of", "place_of", "read_to_end"]
+__all__ = ["headers_of", "partitions_of", "place_of", "read_to_end"]
 
 _PATIENCE_S = 30.0
 
@@ -27,6 +27,13 @@ def place_of(message: Message) -> tuple[int, int]:
     if partition is None or offset is None:
         raise KafkaUnavailableError("A message without partition and offset was not consumed from Kafka.")
     return partition, offset
+
+
+def headers_of(message: Message) -> dict[str, bytes]:
+    """Return a message's headers; one without a value is empty."""
+    headers: Any = message.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return {str(name): value if isinstance(value, bytes) else str(value or "").encode() for name, value in pairs}
 
 
 def partitions_of(bootstrap: str, topic: str) -> list[int]:

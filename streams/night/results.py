@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.reading import read_to_end
+from infra.reading import headers_of, read_to_end
 from infra.settings import Settings
 from schemas.camera import load_camera
 from schemas.events import AssociationDecision, OutcomeStatus
@@ -91,7 +91,7 @@ def _latencies(settings: Settings, day_obs: int) -> tuple[list[float], int]:
     """Seconds from last read-out to log append of every alert on the public topic, and the number of distinct alerts."""
     latencies, seen = [], set()
     for message in read_to_end(settings.bootstrap, settings.alerts.topic):
-        headers = {name: value or b"" for name, value in message.headers() or []}
+        headers = headers_of(message)
         if day_obs_of(int(headers["visit"])) == day_obs:
             seen.add(headers["alert_id"])
             latencies.append(message.timestamp()[1] / 1000 - float(headers["last_readout_unix_s"]))
