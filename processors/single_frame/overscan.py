@@ -37,7 +37,7 @@ def subtract_overscan(amplifier: RawAmplifier) -> tuple[NDArray[np.float32], flo
     if section.x0 >= amplifier.imaging.x1 and section.x1 - section.x0 > 2 * SKIP:
         first += SKIP
     block = amplifier.data[:, first : section.x1].astype(np.float64)
-    means, scatter = _clipped_rows(block)
+    means, scatter = _clipped_rows(_without_holes(block))
     levels = shrink_levels(means, scatter / np.sqrt(block.shape[1]))
     imaging = amplifier.imaging
     rows = levels[imaging.y0 : imaging.y1, None]
@@ -53,12 +53,20 @@ def _column_levels(amplifier: RawAmplifier, levels: NDArray[np.float64], scatter
         return np.zeros(amplifier.imaging.shape[1], np.float32)
     first = section.y0 + (SKIP if section.y1 - section.y0 > 2 * SKIP else 0)
     block = amplifier.data[first : section.y1, section.x0 : section.x1] - levels[first : section.y1, None]
-    means, _ = _clipped_rows(np.ascontiguousarray(block.T))
+    means, _ = _clipped_rows(_without_holes(np.ascontiguousarray(block.T)))
     noise = scatter / np.sqrt(block.shape[0])
     typical = np.median(means)
     bled = np.abs(means - typical) > 20 * max(noise, 1e-3)
     means[bled] = typical
     return shrink_levels(means, noise).astype(np.float32)
+
+
+def _without_holes(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Replace what is not finite by the median of the rest, so that a hole costs its own pixel and no row."""
+    finite = np.isfinite(block)
+    if finite.all():
+        return block
+    return np.where(finite, block, np.median(block[finite]) if finite.any() else 0.0)
 
 
 def _clipped_rows(block: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -32,7 +32,7 @@ from schemas.camera import Camera, Detector
 from schemas.masks import MaskPlane
 from schemas.raw import MasterCalibrations
 
-__all__ = ["VisitImage", "calibrate", "calibrate_wavefront", "make_visit_image", "measure_psf"]
+__all__ = ["VisitImage", "calibrate", "calibrate_wavefront", "make_visit_image", "measure_psf", "measure_sources_of"]
 
 GUESSED_FWHM = 4.0
 """Pixels; width of the kernel of the first detection, before any star is measured (0.8 arcsec at 0.2 arcsec a pixel)."""
@@ -193,6 +193,19 @@ def make_visit_image(
     )
 
 
+def measure_sources_of(visit: VisitImage) -> tuple[NDArray[np.void], dict[str, float]]:
+    """Measure the sources of a visit image without a catalogue: fluxes in electrons, no sky coordinates; and its metrics.
+
+    Raises
+    ------
+    TooFewStarsError
+        When fewer than three stars show the PSF.
+    """
+    psf, stars = measure_psf(visit)
+    psf, sources = _measure(visit, psf, stars)
+    return sources, {**_image_metrics(visit), **_psf_metrics(psf), "sources": float(len(sources))}
+
+
 def measure_psf(visit: VisitImage) -> tuple[PsfModel, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Find stars on a visit image by their size alone and fit the PSF; return it and the stars' positions.
 
@@ -231,7 +244,7 @@ def _find_first(visit: VisitImage) -> _FirstSources:
             bright = np.flatnonzero(clean)
         if len(bright) < 3:
             raise TooFewStarsError(f"Only {len(bright)} clean sources are on the detector.")
-        fwhm = 2.3548 * np.sqrt(size_locus(trace[bright]) / 2)
+        fwhm = 2.3548 * np.sqrt(size_locus(trace[bright], found.significance[bright]) / 2)
     return _FirstSources(detections=found, shapes=shapes, clean=clean, fwhm=float(fwhm))
 
 
@@ -264,7 +277,7 @@ def _fit_stars(
         raise TooFewStarsError(f"{len(chosen)} isolated stars are too few to measure a PSF.")
     pixels = (visit.combined.image, visit.combined.variance, visit.unusable)
     stamps = cut_stamps(pixels, (x[chosen], y[chosen]), half)
-    psf, used = fit_psf(stamps, (rows, columns), first.fwhm)
+    psf, used = fit_psf(stamps, (rows, columns), first.fwhm, rounds=2)
     return psf, (x[chosen][used], y[chosen][used])
 
 
@@ -308,7 +321,7 @@ def _refit(
             int(np.floor(stamps.y[k] + 0.5)) - psf.size // 2,
         ):
             stamps.data[k] += np.nan_to_num(fits[source, 0]) * stamp * stamps.good[k]
-    psf, used = fit_psf(stamps, image.shape, psf.fwhm)
+    psf, used = fit_psf(stamps, image.shape, psf.fwhm, rounds=2)
     return psf, (stamps.x[used], stamps.y[used])
 
 

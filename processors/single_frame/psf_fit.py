@@ -11,7 +11,7 @@ from scipy import ndimage
 from processors.single_frame.errors import TooFewStarsError
 from processors.single_frame.measurement import measure_shapes
 from processors.single_frame.psf import PsfModel, polynomial_terms
-from processors.single_frame.splines import shift_stamps
+from processors.single_frame.splines import place_splines, shift_stamps
 
 __all__ = ["StarStamps", "cut_stamps", "fit_psf", "order_for", "stamp_half"]
 
@@ -71,7 +71,9 @@ def cut_stamps(
     return StarStamps(data, np.where(good, variance[jj, ii], 1.0).astype(np.float64), good, x, y)
 
 
-def fit_psf(stamps: StarStamps, shape: tuple[int, int], fwhm: float) -> tuple[PsfModel, NDArray[np.bool_]]:
+def fit_psf(
+    stamps: StarStamps, shape: tuple[int, int], fwhm: float, *, rounds: int = 3
+) -> tuple[PsfModel, NDArray[np.bool_]]:
     """Fit a PSF to stars.
 
     Each star is moved to the centre of its stamp by a quintic spline, scaled to flux 1 and enters every pixel's
@@ -86,6 +88,8 @@ def fit_psf(stamps: StarStamps, shape: tuple[int, int], fwhm: float) -> tuple[Ps
         Rows and columns of the CCD.
     fwhm
         Width of a star in pixels.
+    rounds
+        How often stars are measured again with the model.
 
     Returns
     -------
@@ -102,8 +106,7 @@ def fit_psf(stamps: StarStamps, shape: tuple[int, int], fwhm: float) -> tuple[Ps
     _require(used)
     fluxes = _core_fluxes(stamps, fwhm)
     used &= fluxes > 0
-    model = None
-    for _ in range(3):
+    for _ in range(rounds):
         _require(used)
         model = _solve(stamps.take(used), (x[used], y[used]), fluxes[used], shape, fwhm)
         fluxes, x, y, misfit = _remeasure(model, stamps, (x, y), fluxes)
@@ -143,8 +146,8 @@ def _local_psf(
     """The model at every star, placed at its fraction of a pixel."""
     x, y = centres
     terms = polynomial_terms(2 * x / max(model.width - 1, 1) - 1, 2 * y / max(model.height - 1, 1) - 1, model.order)
-    shapes = np.tensordot(terms, model.coefficients, axes=1)
-    return shift_stamps(shapes, np.floor(stamps.x + 0.5) - x, np.floor(stamps.y + 0.5) - y)
+    shapes = np.tensordot(terms, model.splines, axes=1)
+    return place_splines(shapes, np.floor(stamps.x + 0.5) - x, np.floor(stamps.y + 0.5) - y)
 
 
 def _require(used: NDArray[np.bool_]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["prefilter", "resample", "shift_stamps"]
+__all__ = ["place_splines", "prefilter", "resample", "shift_stamps"]
 
 
 def prefilter(stamps: NDArray[Any]) -> NDArray[np.float64]:
@@ -73,7 +73,13 @@ def _shift_all(
 
 def shift_stamps(stamps: NDArray[Any], dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each stamp ``[n, y, x]`` sampled at its pixels plus (dx, dy): a star at (dx, dy) moves to the origin."""
-    coefficients = prefilter(stamps)
+    return place_splines(prefilter(stamps), dx, dy)
+
+
+def place_splines(
+    coefficients: NDArray[np.float64], dx: NDArray[np.float64], dy: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Do what `shift_stamps` does, from coefficients that `prefilter` made."""
     out = np.empty_like(coefficients)
     _shift_all(coefficients, np.ascontiguousarray(dx, np.float64), np.ascontiguousarray(dy, np.float64), out)
     return out

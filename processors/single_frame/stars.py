@@ -11,6 +11,9 @@ __all__ = ["Candidates", "select_stars", "size_locus"]
 MOST_STARS = 200
 """Brightest stars kept; more only cost time."""
 
+LOCUS_WIDTH = 0.06
+"""Spread of the logarithm of a bright star's moments: noise, and variation of the PSF over the CCD."""
+
 NEIGHBOUR_SHARE = 0.05
 """A neighbour with this share of a star's significance within the stamp spoils the star."""
 
@@ -36,19 +39,26 @@ class Candidates:
         self.clean = clean
 
 
-def size_locus(trace: NDArray[np.float64]) -> float:
-    """Return the size at which sources crowd most: the mode of log sizes by the half-sample method.
+def size_locus(trace: NDArray[np.float64], significance: NDArray[np.float64]) -> float:
+    """Return the size that stars share: the smallest at which bright sources crowd.
 
-    Stars share one size and galaxies spread, so the mode of bright sources is the stars'. ``trace`` must be positive
-    and not empty.
+    Stars have one size and galaxies spread above it. The crowd at a size is the sum of the square roots of the significances
+    around it; of all sizes with at least 0.6 of the densest crowd the smallest is taken, so that a field with more galaxies
+    than stars still shows its stars.
+
+    Parameters
+    ----------
+    trace
+        Traces of the moments, positive and not empty.
+    significance
+        Significances of the sources.
     """
-    values = np.sort(np.log(trace))
-    while len(values) > 3:
-        half = (len(values) + 1) // 2
-        widths = values[half - 1 :] - values[: len(values) - half + 1]
-        start = int(np.argmin(widths))
-        values = values[start : start + half]
-    return float(np.exp(np.mean(values)))
+    logs = np.log(trace)
+    kernel = np.exp(-0.5 * ((logs[:, None] - logs) / LOCUS_WIDTH) ** 2)
+    crowd = kernel @ np.sqrt(significance)
+    peak = int(np.argmin(np.where(crowd >= 0.6 * crowd.max(), logs, np.inf)))
+    near = np.abs(logs - logs[peak]) < 2 * LOCUS_WIDTH
+    return float(np.exp(np.average(logs[near], weights=np.sqrt(significance[near]))))
 
 
 def select_stars(sources: Candidates, *, isolation: float, known: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
@@ -73,7 +83,7 @@ def select_stars(sources: Candidates, *, isolation: float, known: NDArray[np.boo
         return indices
     sizes = sources.trace[indices]
     best = indices[np.argsort(-sources.significance[indices], kind="stable")][: max(30, len(indices) // 2)]
-    locus = size_locus(sources.trace[best])
+    locus = size_locus(sources.trace[best], sources.significance[best])
     near = np.abs(np.log(sizes / locus)) < 0.2
     near &= np.abs(np.log(sizes / _trend(sources, indices, near, locus))) < 0.1
     kept = indices[near]

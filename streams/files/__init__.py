@@ -1,0 +1,1 @@
+"""Single files by hand: the functions of the night path without Kafka."""
