@@ -1,0 +1,87 @@
+"""What a decision says to others: one update for each object touched, one event for each DIASource and each new version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from schemas.events import AssociationDecision, DiaObjectVersion, DiaSourceEvent, ObjectUpdate
+from schemas.public_avro import encode_rows
+
+__all__ = ["Emitted", "dia_object_versions", "dia_source_events", "object_updates"]
+
+Array = np.ndarray[Any, Any]
+Emitted = ObjectUpdate | DiaSourceEvent | DiaObjectVersion
+
+
+def object_updates(
+    decision: AssociationDecision, versions: Array, *, last_readout_sent_unix_s: float = 0.0
+) -> Iterator[ObjectUpdate]:
+    """Yield the update of each object touched, in order of their identifiers.
+
+    Parameters
+    ----------
+    decision
+        The decision.
+    versions
+        Public DIAObject rows that it made (``fold.object_versions``).
+    last_readout_sent_unix_s
+        When the telescope sent the last end of read-out; only carried through, for latencies.
+    """
+    sources, forced = decision.diasources.to_array(), decision.forced.to_array()
+    source_data, forced_data = encode_rows(sources, "diaSource"), encode_rows(forced, "diaForcedSource")
+    of_source, of_forced = _groups(sources["diaObjectId"]), _groups(forced["diaObjectId"])
+    identifiers, detectors = sources["diaSourceId"].tolist(), sources["detector"].tolist()
+    for identifier, version in zip(versions["diaObjectId"].tolist(), encode_rows(versions, "diaObject"), strict=True):
+        mine, at_object = of_source.get(identifier, []), of_forced.get(identifier, [])
+        times = [float(sources["midpointMjdTai"][row]) for row in mine]
+        times += [float(forced["midpointMjdTai"][row]) for row in at_object]
+        names = sorted({f"{detectors[row]:03d}" for row in mine})
+        yield ObjectUpdate(
+            dia_object_id=identifier,
+            visit=decision.visit,
+            sequence=decision.sequence,
+            diasources=tuple(source_data[row] for row in mine),
+            forced=tuple(forced_data[row] for row in at_object),
+            dia_object=version,
+            cause=_cause(decision.sequence, bool(mine)),
+            cutouts={name: decision.cutouts[name] for name in names if name in decision.cutouts},
+            dia_source_ids=tuple(identifiers[row] for row in mine),
+            midpoint_mjd_tai=max(times),
+            last_readout_sent_unix_s=last_readout_sent_unix_s,
+        )
+
+
+def dia_source_events(decision: AssociationDecision) -> Iterator[DiaSourceEvent]:
+    """Yield one event for each DIASource, in order of their identifiers."""
+    sources = decision.diasources.to_array()
+    for row, record in zip(sources, encode_rows(sources, "diaSource"), strict=True):
+        yield DiaSourceEvent(
+            dia_source_id=int(row["diaSourceId"]),
+            dia_object_id=int(row["diaObjectId"]),
+            visit=int(row["visit"]),
+            detector=int(row["detector"]),
+            record=record,
+        )
+
+
+def dia_object_versions(decision: AssociationDecision, versions: Array) -> Iterator[DiaObjectVersion]:
+    """Yield one event for each new version, in order of the objects' identifiers."""
+    records = encode_rows(versions, "diaObject")
+    for identifier, record in zip(versions["diaObjectId"].tolist(), records, strict=True):
+        yield DiaObjectVersion(dia_object_id=identifier, visit=decision.visit, record=record)
+
+
+def _groups(object_ids: Array) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = {}
+    for row, identifier in enumerate(object_ids.tolist()):
+        groups.setdefault(identifier, []).append(row)
+    return groups
+
+
+def _cause(sequence: int, detected: bool) -> str:
+    if sequence:
+        return "late"
+    return "detected" if detected else "forced"

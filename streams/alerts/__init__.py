@@ -1,0 +1,1 @@
+"""Alert assembly as a process: updates of objects become packets without stamps; see ``agent.py``."""
