@@ -104,10 +104,10 @@ class NightSettings(_Section):
     """Second part of the names of the observatory's topics: ``lsst.<subname>.ScriptQueue...``."""
     visits: int = Field(default=8, ge=1)
     snaps: int = Field(default=2, ge=1)
-    bands: tuple[str, ...] = ("g", "r")
+    bands: tuple[str, ...] = ("r", "i")
     cadence_s: float = Field(default=15.0, gt=0)
     seed: int = Field(default=1, ge=0)
-    day_obs: int = 20270115
+    day_obs: int = 20260921
     close_after_s: float = Field(default=40.0, gt=0)
     """Architecture, section 2, step 7: seconds after the last endReadout when a visit closes without what is missing."""
 
