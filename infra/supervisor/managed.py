@@ -16,6 +16,8 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
 STEADY_S = 60.0
 """A process that was ready for this long begins its pauses anew."""
+SETTLED_S = 0.3
+"""How long a process without a health rule must have run to count as ready: what cannot start at all ends sooner."""
 START_ATTEMPTS = 2
 """How often a process that was never ready is tried before the start of the system is given up."""
 
@@ -108,7 +110,7 @@ class Managed:
             self._move(ProcessState.DONE)
         elif code is not None:
             self._back_off(f"ended with code {code}: {self.child.log_tail()}")
-        elif not spec.task and self.child.healthy():
+        elif not spec.task and self.child.healthy() and (spec.health.kind != "none" or now - self._moved > SETTLED_S):
             self.was_ready = True
             self._move(ProcessState.READY)
         elif now - self._moved > spec.health.timeout_s:

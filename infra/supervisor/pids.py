@@ -34,10 +34,7 @@ def living(path: Path) -> psutil.Process | None:
         return None
 
 
-def kill_group(process: psutil.Process) -> None:
-    """End a process and the group it leads at once."""
-    with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):  # it has ended meanwhile
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
+def kill_group(leader: psutil.Process) -> None:
+    """End the group that a process leads at once, also when the leader itself has ended before its children."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the whole group has ended
+        os.killpg(leader.pid, signal.SIGKILL)

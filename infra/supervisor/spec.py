@@ -18,7 +18,7 @@ class Health:
     """How to tell that a process is ready.
 
     ``kafka``: a broker answers at the target; ``http``: a GET of the target gives 200; ``file``: the target holds the
-    process's id (see `infra.supervisor.mark_ready`); ``none``: it runs.
+    process's id (see `infra.supervisor.mark_ready`); ``none``: it has run for a moment.
     """
 
     kind: HealthKind = "none"

@@ -20,6 +20,7 @@ from infra.doctor import diagnose
 from infra.errors import AlreadyRunningError, PortTakenError, StartError
 from infra.settings import Settings
 from infra.supervisor import EngineState, ProcessSpec, down, engine_processes, mark_ready, ready_file, status, up
+from infra.supervisor.child import Child
 from infra.supervisor.pids import living
 from tests.support.engine import engine_settings
 
@@ -127,8 +128,10 @@ def test_a_stage_that_cannot_start_leaves_nothing_running(broker, tmp_path: Path
         }
     )
     assert [spec.name for spec in engine_processes(settings)] == ["topics"]
+    argv = (sys.executable, "-c", "raise SystemExit('sorry')")
+    bad = ProcessSpec(name="bad", argv=argv, order=10, health=ready_file(settings, "bad"))
     with pytest.raises(StartError, match="the process bad ended with code 1: sorry"):
-        up(settings, [ProcessSpec(name="bad", argv=(sys.executable, "-c", "raise SystemExit('sorry')"), order=10)])
+        up(settings, [bad])
     assert status(settings).state is EngineState.FAILED
     assert _processes_of(settings) == []
     down(settings)
@@ -168,3 +171,25 @@ def test_marking_ready_outside_of_a_supervisor_does_no_harm(tmp_path: Path) -> N
     settings = engine_settings(tmp_path)
     mark_ready(settings, "stage")
     assert Path(ready_file(settings, "stage").target).read_text() == str(os.getpid())
+
+
+def test_what_a_vanished_supervisor_left_is_ended_with_its_children(tmp_path: Path) -> None:
+    settings = engine_settings(tmp_path)
+    program = (
+        "import subprocess, sys\nfrom infra.supervisor import mark_ready\nfrom infra.settings import load_settings\n"
+        "child = subprocess.Popen(['sleep', '600'])\nmark_ready(load_settings(), 'parent')\nchild.wait()\n"
+    )
+    spec = ProcessSpec(
+        name="parent",
+        argv=(sys.executable, "-c", program),
+        env=settings.environment(),
+        health=ready_file(settings, "parent"),
+    )
+    child = Child(spec, logs_dir=settings.logs_dir, run_dir=settings.run_dir)
+    child.start()
+    child.wait_ready()
+    (sleeper,) = psutil.Process(child.pid).children()
+    assert down(settings) == ["parent"]
+    _wait_for(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE)
+    assert not child.running
+    assert list(settings.run_dir.glob("*.pid")) == []
