@@ -1,17 +1,19 @@
 """Errors of control.
 
-ProcessingError
-├── StaleAnnouncementError   a visit was announced after a later one was closed
-└── TransferError            a file from the camera cannot be archived as it is
-    ├── ChecksumError        its bytes do not have the digest that the camera gave
-    └── ConflictingCopyError another file of the same name is archived already
+PermanentFailure
+└── ProcessingError
+    ├── StaleAnnouncementError   a visit was announced after a later one was closed
+    └── ConflictingCopyError     another file of the same name is archived already
+TransientFailure
+└── ChecksumError                a file's bytes do not have the digest that the camera gave: fetch it again
 """
 
 from __future__ import annotations
 
 from processors.errors import ProcessingError
+from schemas.errors import TransientFailure
 
-__all__ = ["ChecksumError", "ConflictingCopyError", "StaleAnnouncementError", "TransferError"]
+__all__ = ["ChecksumError", "ConflictingCopyError", "StaleAnnouncementError"]
 
 
 class StaleAnnouncementError(ProcessingError):
@@ -20,19 +22,13 @@ class StaleAnnouncementError(ProcessingError):
     code = "stale_announcement"
 
 
-class TransferError(ProcessingError):
-    """A file from the camera cannot be archived as it is."""
-
-    code = "transfer"
-
-
-class ChecksumError(TransferError):
-    """A file's bytes do not have the digest that the camera gave for them."""
+class ChecksumError(TransientFailure):
+    """A file's bytes do not have the digest that the camera gave for them; fetching it again may help."""
 
     code = "checksum"
 
 
-class ConflictingCopyError(TransferError):
+class ConflictingCopyError(ProcessingError):
     """A file of the same name and other bytes is archived already."""
 
     code = "conflicting_copy"

@@ -85,8 +85,11 @@ def detector_jobs(
     return jobs
 
 
-def archive_jobs(instrument: str, visit: int, exposure: int, camera: Camera) -> list[JobEvent]:
-    """Plan the archive jobs of an exposure: one per raft in order of rafts, then one for the wavefront sensors."""
+def archive_jobs(instrument: str, visit: int, exposure: int, camera: Camera, *, exposure_time: float) -> list[JobEvent]:
+    """Plan the archive jobs of an exposure: one per raft in order of rafts, then one for the wavefront sensors.
+
+    ``exposure_time`` is in seconds: for so long at least no file can be expected.
+    """
     groups = {raft: tuple(d.id for d in detectors) for raft, detectors in sorted(camera.rafts.items())}
     if camera.wavefront_sensors:
         groups[WAVEFRONT_RAFT] = tuple(d.id for d in camera.wavefront_sensors)
@@ -96,7 +99,12 @@ def archive_jobs(instrument: str, visit: int, exposure: int, camera: Camera) -> 
             inputs={},
             exposures=(exposure,),
             priority=ARCHIVE_PRIORITY,
-            parameters={"camera": camera.name, "raft": raft, "snap": str(exposure - visit)},
+            parameters={
+                "camera": camera.name,
+                "exposure_time": repr(exposure_time),
+                "raft": raft,
+                "snap": str(exposure - visit),
+            },
         )
         jobs.append(_job(archive_job_id(exposure, raft), JobKind.ARCHIVE, instrument, visit, detectors, plan))
     return jobs

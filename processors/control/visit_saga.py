@@ -20,7 +20,7 @@ from processors.control.closing import closing_event, closing_reason, late_resul
 from processors.control.errors import StaleAnnouncementError
 from processors.control.plans import EXHAUSTED, EXPOSURE_LOST, archive_jobs, detector_job_id, detector_jobs, exposure_of
 from processors.control.visit_state import DetectorState, ExposureState, SagaState, VisitState
-from schemas.camera import Camera, load_camera
+from schemas.camera import load_camera
 from schemas.events import (
     Announced,
     Cancelled,
@@ -62,6 +62,8 @@ class SagaRules:
     """From announcement to first exposure, where the telescope's clock is not known yet (LSE-72: at least 20 s)."""
     grace_s: float = 15.0
     """How late an exposure may start before it is declared lost."""
+    exposure_time_s: float = 30.0
+    """Of exposures that nobody announced."""
     readout_s: float = 10.0
     """From the end of an exposure to the end of its read-out, where its event does not come."""
     kept_visits: int = 64
@@ -214,8 +216,11 @@ def _(
     exposure = visit.exposure(fact.exposure) or ExposureState(exposure=fact.exposure, snap=fact.snap)
     if exposure.started_unix_s:
         return visit, []
-    camera = _camera(visit, rules)
-    plans: list[Fact] = list(archive_jobs(rules.instrument, visit.visit, fact.exposure, camera))
+    announced = visit.announced
+    camera = load_camera(announced.camera if announced is not None else rules.camera)
+    seconds = announced.exposure_time if announced is not None else rules.exposure_time_s
+    jobs = archive_jobs(rules.instrument, visit.visit, fact.exposure, camera, exposure_time=seconds)
+    plans: list[Fact] = list(jobs)
     return visit.with_exposure(replace(exposure, started_unix_s=at)), plans
 
 
@@ -266,10 +271,6 @@ def _apply_end(fact: Any, job: DetectorState) -> DetectorState:
 
 def _holds(job: DetectorState, epoch: int) -> bool:
     return epoch > job.epoch or (epoch == job.epoch and not job.lapsed)
-
-
-def _camera(visit: VisitState, rules: SagaRules) -> Camera:
-    return load_camera(visit.announced.camera if visit.announced is not None else rules.camera)
 
 
 def _lose_overdue(

@@ -1,0 +1,1 @@
+"""The OCS bridge: the observatory's SAL messages become facts about visits, or dead letters with the reason."""
