@@ -80,7 +80,7 @@ def read_out(electrons: _Image, response: DetectorResponse, random: np.random.Ge
     """
     constants = response.amplifiers
     signals = np.stack([_signal(electrons, response, index) for index in range(len(response.detector.amplifiers))])
-    ghosts = (constants.crosstalk.astype(np.float32) @ signals.reshape(len(signals), -1)).reshape(signals.shape)
+    ghosts = _ghosts(signals, constants.crosstalk.astype(np.float32))
     frames = []
     for index, amplifier in enumerate(response.detector.amplifiers):
         rows, columns = amplifier.raw_shape
@@ -93,6 +93,20 @@ def read_out(electrons: _Image, response: DetectorResponse, random: np.random.Ge
         frame[imaging] += read_out_view(response.bias, amplifier)
         frames.append(np.clip(np.rint(frame), 0, 65535).astype(np.uint16))
     return frames
+
+
+@numba.njit(cache=True)
+def _ghosts(signals, crosstalk):  # type: ignore[no-untyped-def]
+    """Sum what each amplifier sees of the others; in a fixed order, which a BLAS would not promise."""
+    out = np.zeros_like(signals)
+    for victim in range(signals.shape[0]):
+        for source in range(signals.shape[0]):
+            share = crosstalk[victim, source]
+            if share != 0:
+                for row in range(signals.shape[1]):
+                    for column in range(signals.shape[2]):
+                        out[victim, row, column] += share * signals[source, row, column]
+    return out
 
 
 def _signal(electrons: _Image, response: DetectorResponse, index: int) -> _Image:
