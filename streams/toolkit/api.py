@@ -30,7 +30,6 @@ FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 MAXIMUM_UPLOAD_BYTES = 32 << 20
 
 
-
 @router.get("/alerts", tags=["alerts"])
 def list_alerts(
     toolkit: TheToolkit,
@@ -83,7 +82,9 @@ def get_stamp_png(
     toolkit: TheToolkit,
     alert_id: str,
     role: str,
-    stretch: Annotated[str, Query(description="black, white, softening and centre in nJy; the alert's own by default")] = "",
+    stretch: Annotated[
+        str, Query(description="black, white, softening and centre in nJy; the alert's own by default")
+    ] = "",
 ) -> Response:
     """Return a stamp as a picture, one pixel a pixel, first row at the bottom."""
     number = identifier(alert_id)

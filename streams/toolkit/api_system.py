@@ -94,9 +94,7 @@ def health_of(toolkit: Toolkit) -> Health:
     with toolkit.view.reading() as connection:
         count = queries.count_alerts(connection)
     trouble = reader.trouble
-    return Health(
-        status="behind" if trouble else "ok", trouble=trouble, caught_up=reader.caught_up, alerts=count
-    )
+    return Health(status="behind" if trouble else "ok", trouble=trouble, caught_up=reader.caught_up, alerts=count)
 
 
 def live_response(

@@ -122,7 +122,8 @@ class LightCurve(_Answer):
     def of(cls, object_id: int | None, points: list[Measurement], utc: list[str]) -> LightCurve:
         """Make the answer from measurements and their times as text."""
         listed = [
-            Point.model_validate(point).model_copy(update={"utc": text}) for point, text in zip(points, utc, strict=True)
+            Point.model_validate(point).model_copy(update={"utc": text})
+            for point, text in zip(points, utc, strict=True)
         ]
         return cls.model_validate({"object_id": object_id, "points": listed})
 

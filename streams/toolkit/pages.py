@@ -272,4 +272,3 @@ def _next_page(request: Request, last: AlertRow) -> str:
 
 def _only(q: str) -> Filters:
     return Filters(q=q)
-

@@ -12,7 +12,6 @@ from schemas import public
 __all__ = ["Property", "Comparison", "compare", "json_record", "property_sheet", "text_of"]
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Property:
     """One line of a sheet."""
@@ -95,8 +94,7 @@ def json_record(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a record as values that JSON has: 64-bit integers as text, NaN as null."""
     longs = {field["name"] for field in public.record_schema(name)["fields"] if "long" in field["type"]}
     return {
-        field: None if _is_null(value) else str(value) if field in longs else value
-        for field, value in record.items()
+        field: None if _is_null(value) else str(value) if field in longs else value for field, value in record.items()
     }
 
 

@@ -80,7 +80,7 @@ def served_empty(tmp_path: Path) -> Iterator[Served]:
         yield found
 
 
-class serving:  # noqa: N801 - used as a context, like a function
+class serving:
     """Serve a toolkit in a thread."""
 
     def __init__(self, toolkit: Toolkit, stories: list[Story]) -> None:

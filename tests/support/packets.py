@@ -23,7 +23,7 @@ __all__ = ["BuiltAlert", "Story", "build_story", "build_sky", "encode_record", "
 SCALE = 0.2
 """Arcseconds a pixel."""
 
-FIRST_NIGHT = 61400
+FIRST_NIGHT = 61406
 BANDS = "gri"
 
 

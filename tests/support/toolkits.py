@@ -19,7 +19,16 @@ from streams.views.reader import writing
 from streams.views.view import View
 from tests.support.packets import BuiltAlert, Story, encode_record
 
-__all__ = ["MemoryRegistry", "QuietReader", "TellingLog", "alert_messages", "fill", "make_toolkit", "make_view", "messages_of"]
+__all__ = [
+    "MemoryRegistry",
+    "QuietReader",
+    "TellingLog",
+    "alert_messages",
+    "fill",
+    "make_toolkit",
+    "make_view",
+    "messages_of",
+]
 
 
 class MemoryRegistry:
@@ -64,7 +73,9 @@ class TellingLog:
 
     def append(self, annotation: events.Annotation) -> None:
         """Fold it at the next offset."""
-        message = _message(self._view.codec, "alert-annotations", annotation.annotation_id, annotation, len(self.appended))
+        message = _message(
+            self._view.codec, "alert-annotations", annotation.annotation_id, annotation, len(self.appended)
+        )
         self.appended.append(annotation)
         fill(self._view, [message])
 

@@ -86,18 +86,20 @@ function layout() {
   const folded = period() > 0;
   const chosen = points.find((p) => p.source_id === selected);
   const axis = { gridcolor: GRID, zerolinecolor: "#4a5c86", linecolor: GRID, tickfont: { size: 12 }, automargin: true };
+  const label = (text) => ({ text, standoff: 14 });
   const light = choice("light") === "total" ? "total" : "difference";
   return {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "#0d1529",
     font: { color: INK, family: "system-ui, sans-serif", size: 13 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#7486ab", activecolor: "#7cc8ff" },
     margin: { l: 70, r: 16, t: 12, b: 52 },
     hoverlabel: { bgcolor: "#1c2947", bordercolor: "#4a5c86", font: { color: "#f2f6ff" } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
-    xaxis: { ...axis, title: { text: folded ? `phase at ${period()} d` : "MJD (TAI)" }, tickformat: folded ? "" : ".7~f", zeroline: false, nticks: 9 },
+    xaxis: { ...axis, title: label(folded ? `phase at ${period()} d` : "MJD (TAI)"), tickformat: folded ? "" : ".7~f", zeroline: false, nticks: 9 },
     yaxis: {
       ...axis,
-      title: { text: choice("scale") === "flux" ? `${light} flux (nJy)` : `AB magnitude, ${light}` },
+      title: label(choice("scale") === "flux" ? `${light} flux (nJy)` : `AB magnitude, ${light}`),
       autorange: choice("scale") === "flux" ? true : "reversed",
       zeroline: choice("scale") === "flux",
       exponentformat: "none",

@@ -6,8 +6,8 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
   await navigator.clipboard?.writeText(button.dataset.copy);
-  button.textContent = "✓";
-  setTimeout(() => (button.textContent = "⧉"), 1200);
+  button.classList.add("done");
+  setTimeout(() => button.classList.remove("done"), 1200);
 });
 
 document.addEventListener("keydown", (event) => {
