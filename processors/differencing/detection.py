@@ -14,8 +14,9 @@ from schemas.masks import MaskPlane
 
 __all__ = ["PEAK_DTYPE", "detect_peaks", "footprint_sizes", "mark_detections", "psf_response"]
 
-PEAK_DTYPE = np.dtype([("x", "<i4"), ("y", "<i4"), ("snr", "<f8"), ("partner_x", "<i4"), ("partner_y", "<i4"),
-                       ("partner_snr", "<f8")])
+PEAK_DTYPE = np.dtype(
+    [("x", "<i4"), ("y", "<i4"), ("snr", "<f8"), ("partner_x", "<i4"), ("partner_y", "<i4"), ("partner_snr", "<f8")]
+)
 """A peak: its pixel, its score, and the pixel and score of the opposite lobe (score 0 when there is none)."""
 
 THRESHOLD = 5.0

@@ -226,7 +226,21 @@ def fit_dipoles(
         y0 = int(np.floor(0.5 * (start[n, 1] + start[n, 3]) + 0.5))
         damping = 1e-3
         best, used = _dipole_normal(
-            image, variance, usable, x_nodes, y_nodes, coefficients, values[n], prior[n], x0, y0, half, plus, minus, normal, right
+            image,
+            variance,
+            usable,
+            x_nodes,
+            y_nodes,
+            coefficients,
+            values[n],
+            prior[n],
+            x0,
+            y0,
+            half,
+            plus,
+            minus,
+            normal,
+            right,
         )
         for _ in range(60):
             damped = normal.copy()
@@ -239,7 +253,21 @@ def fit_dipoles(
             score = np.inf
             if not far:
                 score, used = _dipole_normal(
-                    image, variance, usable, x_nodes, y_nodes, coefficients, trial, prior[n], x0, y0, half, plus, minus, normal, right
+                    image,
+                    variance,
+                    usable,
+                    x_nodes,
+                    y_nodes,
+                    coefficients,
+                    trial,
+                    prior[n],
+                    x0,
+                    y0,
+                    half,
+                    plus,
+                    minus,
+                    normal,
+                    right,
                 )
             if score <= best:
                 small = best - score < 1e-4

@@ -4,14 +4,15 @@ Each stamp is reduced once to its normal matrix; spatial variation, clipping and
 small matrices. Two points differ from the usual code:
 
 * noise in the convolved image attenuates a least-squares kernel (fluxes 4 to 10 % low when the noisier image is
-  convolved, imaging.md 3.5); the expected noise is subtracted from each normal matrix, which removes that bias;
+  convolved, imaging.md 3.5); the fitted kernel is scaled by a ratio of sums from which the expected noise is subtracted,
+  which removes that bias and cannot upset the fit as a corrected normal matrix would;
 * degrees of the polynomials and the spatial order are chosen by cross-validation over stamps.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from processors.differencing.errors import TooFewKernelStarsError
 from processors.differencing.kernel_basis import KernelBasis, convolve_stamps
 
-__all__ = ["Kernel", "Stamps", "fit_kernel", "measure_stamps"]
+__all__ = ["Kernel", "Stamps", "fit_kernel", "measure_stamps", "require_stamps", "spatial_terms"]
 
 MINIMUM_STAMPS = 3
 """Fewest stamps that give a kernel (ip_diffim asks the same)."""
@@ -35,7 +36,8 @@ CANDIDATE_DEGREES = ((4, 2, 2), (2, 2, 0), (2, 0, 0))
 """Degrees that cross-validation may choose from."""
 
 _FOLDS = 5
-_CLIP_ROUNDS = 4
+_CLIP_ROUNDS = 9
+_ROBUST_ROUNDS = 5
 
 Matrix = NDArray[np.float64]
 
@@ -54,11 +56,15 @@ class Stamps:
     """Weighted sum of squares of the science pixels, shape (stamps,)."""
     pixels: Matrix
     """Weighted pixels of each stamp."""
+    noise: Matrix
+    """Weighted sum of the template's variance, shape (stamps,)."""
+    overlap: Matrix
+    """Products of the members' images: times ``noise``, what noise adds to ``gram`` on average."""
 
     def chosen(self, keep: NDArray[Any]) -> Stamps:
         """Return some of the stamps."""
-        names = ("x", "y", "gram", "right", "square", "pixels")
-        return Stamps(**{name: getattr(self, name)[keep] for name in names})
+        names = ("x", "y", "gram", "right", "square", "pixels", "noise")
+        return replace(self, **{name: getattr(self, name)[keep] for name in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +153,6 @@ def measure_stamps(
     weighted = model * weight[:, None]
     gram = weighted @ model.transpose(0, 2, 1)
     images = basis.images.reshape(members, -1)
-    gram[:, :members, :members] -= np.sum(weight * template_noise, axis=1)[:, None, None] * (images @ images.T)
     right = np.einsum("smp,sp->sm", weighted, target)
     return Stamps(
         x=x,
@@ -156,6 +161,8 @@ def measure_stamps(
         right=right,
         square=np.sum(weight * target**2, axis=1),
         pixels=np.sum(weight > 0, axis=1).astype(float),
+        noise=np.sum(weight * template_noise, axis=1),
+        overlap=images @ images.T,
     )
 
 
@@ -190,17 +197,20 @@ def fit_kernel(stamps: Stamps, basis: KernelBasis, shape: tuple[int, int], *, la
     TooFewKernelStarsError
         When fewer than three stamps are offered or survive the clipping.
     """
-    _require(len(stamps.x))
-    simple = basis.subset(CANDIDATE_DEGREES[-1] if len(stamps.x) < FEW_STAMPS else CANDIDATE_DEGREES[0])
-    keep = _clip(stamps, simple, 0, shape)
+    require_stamps(len(stamps.x))
+    simple = basis.subset(CANDIDATE_DEGREES[-1])
+    keep = _clip(stamps, simple, min(_largest_order(len(stamps.x)), largest_order), shape)
     good = stamps.chosen(keep)
-    _require(len(good.x))
+    require_stamps(len(good.x))
     degrees, order = _cross_validate(good, basis, shape, largest_order)
     members = basis.subset(degrees)
     keep = _clip(stamps, members, order, shape)
     good = stamps.chosen(keep)
-    _require(len(good.x))
+    require_stamps(len(good.x))
     solution = _solve(good, members, order, shape)
+    solution[: len(solution) - _background_terms(order)] *= _unattenuated(
+        good, _stamp_coefficients(solution, good, members, order, shape)
+    )
     per_stamp = _stamp_coefficients(solution, good, members, order, shape)
     chi2, _ = _chi2(good, per_stamp)
     delta, delta_error = _flux_residuals(good, per_stamp)
@@ -227,7 +237,8 @@ def fit_kernel(stamps: Stamps, basis: KernelBasis, shape: tuple[int, int], *, la
     )
 
 
-def _require(count: int) -> None:
+def require_stamps(count: int) -> None:
+    """Raise `TooFewKernelStarsError` when a number of stamps cannot give a kernel."""
     if count < MINIMUM_STAMPS:
         raise TooFewKernelStarsError(f"Only {count} unsaturated isolated stars can give the kernel; 3 are needed.")
 
@@ -248,10 +259,13 @@ def _design(stamps: Stamps, members: NDArray[np.int64], order: int, shape: tuple
     return design
 
 
-def _solve(stamps: Stamps, members: NDArray[np.int64], order: int, shape: tuple[int, int]) -> Matrix:
+def _solve(
+    stamps: Stamps, members: NDArray[np.int64], order: int, shape: tuple[int, int], weight: Matrix | None = None
+) -> Matrix:
     design = _design(stamps, members, order, shape)
-    normal = np.einsum("smp,smq->pq", design, stamps.gram @ design, optimize=True)
-    right = np.einsum("smp,sm->p", design, stamps.right)
+    weight = np.ones(len(stamps.x)) if weight is None else weight
+    normal = np.einsum("s,smp,smq->pq", weight, design, stamps.gram @ design, optimize=True)
+    right = np.einsum("s,smp,sm->p", weight, design, stamps.right, optimize=True)
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-30))
     scaled = normal / np.outer(scale, scale)
     scaled[np.diag_indices_from(scaled)] += 1e-9
@@ -270,6 +284,17 @@ def _chi2(stamps: Stamps, coefficients: Matrix) -> tuple[Matrix, Matrix]:
     return stamps.square - 2 * np.einsum("sm,sm->s", coefficients, stamps.right) + quadratic, quadratic
 
 
+def _unattenuated(stamps: Stamps, coefficients: Matrix) -> float:
+    """Return the factor that undoes how noise in the template weakened the kernel."""
+    flux = coefficients.copy()
+    flux[:, -1] = 0.0
+    free = stamps.right - stamps.gram[:, :, -1] * coefficients[:, -1:]
+    product = float(np.einsum("sm,sm->", flux, free))
+    square = float(np.einsum("sm,smn,sn->", flux, stamps.gram, flux, optimize=True))
+    added = float(np.einsum("s,sm,mn,sn->", stamps.noise, flux[:, :-1], stamps.overlap, flux[:, :-1], optimize=True))
+    return product / (square - added) if square > 2 * added > 0 else 1.0
+
+
 def _flux_residuals(stamps: Stamps, coefficients: Matrix) -> tuple[Matrix, Matrix]:
     """Return by which fraction each stamp's star differs from the fit, and that fraction's error."""
     flux = coefficients.copy()
@@ -282,35 +307,51 @@ def _flux_residuals(stamps: Stamps, coefficients: Matrix) -> tuple[Matrix, Matri
     return residual / strength, 1 / np.sqrt(strength)
 
 
-def _clip(
-    stamps: Stamps, members: NDArray[np.int64], order: int, shape: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Drop stamps whose residuals or flux ratio stand out: variable stars, artefacts, unseen saturation."""
+def _clip(stamps: Stamps, members: NDArray[np.int64], order: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Drop stamps whose residuals or flux ratio stand out: variable or moved stars, artefacts, unseen saturation.
+
+    The first rounds weigh stamps down by their residuals (Cauchy weights) and tell no stamp bright from one faint, so that
+    a few brilliant stars that changed cannot bend the fit towards themselves.
+    """
+    strength = np.maximum(stamps.square, 1e-30)
+    weight = float(np.median(strength)) / np.maximum(strength, float(np.median(strength)))
     keep = np.ones(len(stamps.x), dtype=bool)
-    for _ in range(_CLIP_ROUNDS):
-        good = stamps.chosen(keep)
-        solution = _solve(good, members, order, shape)
+    for turn in range(_CLIP_ROUNDS):
+        solution = _solve(stamps, members, order, shape, weight)
         coefficients = _stamp_coefficients(solution, stamps, members, order, shape)
-        chi2, _ = _chi2(stamps, coefficients)
-        chi2 = chi2 / np.maximum(stamps.pixels, 1)
+        chi2 = np.maximum(_chi2(stamps, coefficients)[0] / np.maximum(stamps.pixels, 1), 0)
         delta, error = _flux_residuals(stamps, coefficients)
-        chi2_limit = np.median(chi2[keep]) + 4 * max(_robust_sigma(chi2[keep]), 0.1 * float(np.median(chi2[keep])))
-        sigma = np.hypot(3.5 * np.maximum(error, _robust_sigma(delta[keep])), 0.005)
-        new = (chi2 < chi2_limit) & (np.abs(delta - np.median(delta[keep])) < sigma) & (stamps.pixels > 0)
-        if new.sum() < max(MINIMUM_STAMPS, len(keep) // 3):
-            return keep
-        if (new == keep).all():
+        new = _inliers(chi2, delta, error, keep) & (stamps.pixels > 0)
+        if new.sum() < max(MINIMUM_STAMPS, len(keep) // 4):
             break
+        settled = turn >= _ROBUST_ROUNDS and bool((new == keep).all())
         keep = new
+        if settled:
+            break
+        if turn < _ROBUST_ROUNDS:
+            typical = max(float(np.median(chi2)), 1e-30)
+            weight = 1 / (1 + (chi2 / (2 * typical)) ** 2)
+        else:
+            weight = keep.astype(float)
     return keep
+
+
+def _inliers(chi2: Matrix, delta: Matrix, error: Matrix, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    middle = float(np.median(chi2[keep]))
+    limit = middle + 4 * max(_robust_sigma(chi2[keep]), 0.1 * middle)
+    sigma = np.hypot(3.5 * np.maximum(error, _robust_sigma(delta[keep])), 0.005)
+    return np.asarray((chi2 < limit) & (np.abs(delta - np.median(delta[keep])) < sigma))
+
+
+def _largest_order(count: int) -> int:
+    return 0 if count < FEW_STAMPS else 1 if count < MANY_STAMPS else 2
 
 
 def _cross_validate(
     stamps: Stamps, basis: KernelBasis, shape: tuple[int, int], largest_order: int
 ) -> tuple[tuple[int, ...], int]:
     count = len(stamps.x)
-    bound = 0 if count < FEW_STAMPS else 1 if count < MANY_STAMPS else 2
-    orders = range(min(bound, largest_order) + 1)
+    orders = range(min(_largest_order(count), largest_order) + 1)
     if count < 2 * MINIMUM_STAMPS:
         return CANDIDATE_DEGREES[-1], 0
     folds = min(_FOLDS, count)

@@ -44,9 +44,7 @@ class KernelBasis:
 
     def subset(self, degrees: tuple[int, ...]) -> NDArray[np.int64]:
         """Return the members whose degrees do not exceed those given, the first always among them."""
-        keep = [
-            n for n, (g, p, q) in enumerate(self.terms) if n == 0 or p + q <= degrees[g]
-        ]
+        keep = [n for n, (g, p, q) in enumerate(self.terms) if n == 0 or p + q <= degrees[g]]
         return np.asarray(keep, dtype=np.int64)
 
 
@@ -76,9 +74,7 @@ def make_basis(core_sigma: float, degrees: tuple[int, ...] = (4, 2, 2), largest_
 
 def _terms(degrees: tuple[int, ...]) -> list[tuple[int, int, int]]:
     """List members with the middle Gaussian's plain one first, so that it carries the sum."""
-    listed = [
-        (g, p, d - p) for g, degree in enumerate(degrees) for d in range(degree + 1) for p in range(d + 1)
-    ]
+    listed = [(g, p, d - p) for g, degree in enumerate(degrees) for d in range(degree + 1) for p in range(d + 1)]
     first = (1, 0, 0)
     return [first] + [term for term in listed if term != first]
 

@@ -22,16 +22,19 @@ Pixels = NDArray[Any]
 
 
 def select_kernel_stars(
-    science: Pixels, template: Pixels, variance: Pixels, mask: NDArray[np.uint16], *, half: int, limit: int = 300
+    science: tuple[Pixels, Pixels],
+    template: tuple[Pixels, Pixels],
+    mask: NDArray[np.uint16],
+    *,
+    half: int,
+    limit: int = 300,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose the centres of kernel stamps.
 
     Parameters
     ----------
     science, template
-        Images on the same pixels, without background.
-    variance
-        Sum of their variances.
+        Image without background and its variance, each, on the same pixels.
     mask
         Planes of both, combined.
     half
@@ -44,11 +47,8 @@ def select_kernel_stars(
     tuple of ndarray
         Columns and rows, brightest first, empty when there is no star.
     """
-    smooth = [ndimage.uniform_filter(np.nan_to_num(image), 3, mode="nearest") for image in (science, template)]
-    fainter = np.minimum(*smooth)
-    noise = np.sqrt(ndimage.uniform_filter(np.maximum(variance, 0), 3, mode="nearest")) / 3
-    with np.errstate(divide="ignore", invalid="ignore"):
-        snr = np.where(noise > 0, fainter / noise, np.where(fainter > 0, MINIMUM_SNR * 10, 0))
+    (first, first_snr), (second, second_snr) = _smoothed(*science), _smoothed(*template)
+    fainter, snr = np.minimum(first, second), np.minimum(first_snr, second_snr)
     rows, columns = snr.shape
     is_peak = (fainter == ndimage.maximum_filter(fainter, 7, mode="nearest")) & (snr > MINIMUM_SNR)
     is_peak[: half + 1], is_peak[rows - half - 1 :] = False, False
@@ -57,11 +57,24 @@ def select_kernel_stars(
     value = fainter[y, x]
     order = np.lexsort((x, y, -value))
     x, y, value = x[order], y[order], value[order]
-    bad = ndimage.uniform_filter(has_plane(mask, UNUSABLE).astype(np.float32), 2 * (half // 2) + 1, mode="nearest")
-    clean = bad[y, x] < 0.5 / (2 * (half // 2) + 1) ** 2
+    clean = _clean(mask, x, y, half // 2)
     keep = clean & ~_crowded(x, y, value, half)
     keep &= _spread(x, y, keep, (rows, columns), limit)
     return x[keep][:limit], y[keep][:limit]
+
+
+def _smoothed(image: Pixels, variance: Pixels) -> tuple[Pixels, Pixels]:
+    """Return the mean of 3 x 3 pixels and its signal-to-noise, infinite where a positive mean has no noise."""
+    mean = ndimage.uniform_filter(image, 3, mode="nearest")
+    noise = np.sqrt(np.maximum(ndimage.uniform_filter(variance, 3, mode="nearest"), 0)) / 3
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mean, np.where(mean > 0, mean / noise, 0)
+
+
+def _clean(mask: NDArray[np.uint16], x: Pixels, y: Pixels, reach: int) -> NDArray[np.bool_]:
+    """Tell which positions have only usable pixels in the square around them."""
+    bad = ndimage.maximum_filter(has_plane(mask, UNUSABLE), 2 * reach + 1, mode="nearest")
+    return np.asarray(~bad[y, x])
 
 
 def _crowded(x: Pixels, y: Pixels, value: Pixels, half: int) -> NDArray[np.bool_]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processors.differencing.fitting import aperture_fluxes, fit_point_sources, forced_fluxes
+from processors.differencing.layers import Layers, VisitInfo
 from processors.differencing.motion import measure_dipoles, measure_trails
 from processors.differencing.planes import UNUSABLE, has_plane
 from processors.differencing.psf import PsfGrid, adaptive_moments, render_psf
-from processors.differencing.templates import SkyMap
+from processors.differencing.sky import sky_jacobian
 from schemas.masks import MaskPlane
 from schemas.public import null_rows
 
-__all__ = ["Layers", "VisitInfo", "measure_sources"]
+__all__ = ["measure_sources"]
 
 APERTURE_RADIUS = 12.0
 """Pixels, fixed by the public schema's apFlux."""
@@ -43,41 +43,6 @@ _FLAG_PLANES = {
     "injected": MaskPlane.INJECTED,
 }
 _CENTRE_FLAGS = ("cr", "nodata", "interpolated", "saturated", "suspect", "streak", "injected")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisitInfo:
-    """What a DIASource says of the visit it comes from."""
-
-    visit: int = 0
-    detector: int = 0
-    band: str = ""
-    midpoint_mjd_tai: float = math.nan
-    exposure_time: float = math.nan
-    """Seconds of both snaps together."""
-    processed_mjd_tai: float = math.nan
-    """TAI of the visit's last endReadout, so that a replay gives the same row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
-    """Images of one CCD on the same pixels, with their PSFs."""
-
-    difference: NDArray[np.float32]
-    variance: NDArray[np.float32]
-    mask: NDArray[np.uint16]
-    usable: NDArray[np.bool_]
-    psf: PsfGrid
-    science: NDArray[np.float32]
-    science_variance: NDArray[np.float32]
-    science_psf: PsfGrid
-    template: NDArray[np.float32]
-    """Matched to the science image."""
-    template_variance: NDArray[np.float32]
-    template_psf: PsfGrid
-    wcs: SkyMap
-    pixel_scale: float
-    """Arcseconds a pixel."""
 
 
 def measure_sources(layers: Layers, peaks: Rows, sizes: NDArray[np.int32], info: VisitInfo) -> tuple[Rows, Rows]:
@@ -132,9 +97,7 @@ def _grid(psf: PsfGrid) -> tuple[Pixels, Pixels, Pixels]:
 def _fit_points(layers: Layers, peaks: Rows) -> Pixels:
     x, y = peaks["x"].astype(float), peaks["y"].astype(float)
     return np.asarray(
-        fit_point_sources(
-            layers.difference, layers.variance, layers.usable, *_grid(layers.psf), x, y, WINDOW_HALF
-        )
+        fit_point_sources(layers.difference, layers.variance, layers.usable, *_grid(layers.psf), x, y, WINDOW_HALF)
     )
 
 
@@ -248,19 +211,6 @@ def _fill_sky(layers: Layers, fits: Pixels, rows: Rows) -> None:
     with np.errstate(invalid="ignore"):
         rows["raErr"], rows["decErr"] = np.sqrt(on_sky[:, 0, 0]), np.sqrt(on_sky[:, 1, 1])
     rows["ra_dec_Cov"] = on_sky[:, 0, 1]
-
-
-def sky_jacobian(wcs: SkyMap, x: Pixels, y: Pixels) -> Pixels:
-    """Return d(ra, dec)/d(x, y) in degrees of coordinate per pixel, shape (points, 2, 2)."""
-    step = 0.5
-    jacobian = np.empty((len(x), 2, 2))
-    for axis, (dx, dy) in enumerate(((step, 0.0), (0.0, step))):
-        high = wcs.all_pix2world(x + dx, y + dy, 0)
-        low = wcs.all_pix2world(x - dx, y - dy, 0)
-        turn = np.mod(np.asarray(high[0]) - np.asarray(low[0]) + 180.0, 360.0) - 180.0
-        jacobian[:, 0, axis] = turn / (2 * step)
-        jacobian[:, 1, axis] = (np.asarray(high[1]) - np.asarray(low[1])) / (2 * step)
-    return jacobian
 
 
 def _fill_flags(layers: Layers, rows: Rows) -> None:

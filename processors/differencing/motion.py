@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processors.differencing.fitting import fit_dipoles, forced_fluxes
+from processors.differencing.layers import Layers
 from processors.differencing.psf import PsfGrid, adaptive_moments, render_psf
+from processors.differencing.sky import offset_on_sky, sky_jacobian
 from processors.differencing.trails import fit_trails
-
-if TYPE_CHECKING:
-    from processors.differencing.measurement import Layers
 
 __all__ = ["measure_dipoles", "measure_trails"]
 
@@ -142,19 +141,9 @@ def _fill_dipole(
         rows["dipoleMeanFluxErr"][n] = np.sqrt(together + 2 * covariance[4, 5]) / 2
         rows["dipoleFluxDiffErr"][n] = np.sqrt(together - 2 * covariance[4, 5])
     x, y = (values[0] + values[2]) / 2, (values[1] + values[3]) / 2
-    length, angle = _on_sky(layers, x, y, values[0] - values[2], values[1] - values[3])
+    length, angle = offset_on_sky(layers.wcs, x, y, values[0] - values[2], values[1] - values[3])
     rows["dipoleLength"][n], rows["dipoleAngle"][n] = length, angle
     rows["dipoleChi2"][n], rows["dipoleNdata"][n] = chi2, pixels
-
-
-def _on_sky(layers: Layers, x: float, y: float, dx: float, dy: float) -> tuple[float, float]:
-    """Return the length (arcsec) and bearing (degrees, north through east, 0 to 360) of a short vector."""
-    tail = layers.wcs.all_pix2world(np.array([x - dx / 2]), np.array([y - dy / 2]), 0)
-    head = layers.wcs.all_pix2world(np.array([x + dx / 2]), np.array([y + dy / 2]), 0)
-    turn = (float(head[0][0]) - float(tail[0][0]) + 180.0) % 360.0 - 180.0
-    east = turn * math.cos(math.radians(float(head[1][0])))
-    north = float(head[1][0]) - float(tail[1][0])
-    return 3600 * math.hypot(east, north), math.degrees(math.atan2(east, north)) % 360.0
 
 
 def measure_trails(layers: Layers, fits: Pixels, rows: Rows) -> None:
@@ -236,8 +225,6 @@ def _fill_trail(
     pixels: int,
     ratio: float,
 ) -> None:
-    from processors.differencing.measurement import sky_jacobian
-
     x, y, flux, length, angle = (float(v) for v in values)
     error = np.sqrt(np.maximum(np.diag(covariance), 0))
     rows["trailFlux"][n], rows["trailFluxErr"][n] = flux / ratio, error[2] / ratio
@@ -247,7 +234,7 @@ def _fill_trail(
     on_sky = jacobian @ covariance[:2, :2] @ jacobian.T
     rows["trailRaErr"][n], rows["trailDecErr"][n] = np.sqrt(np.maximum(np.diag(on_sky), 0))
     dx, dy = length * math.cos(angle), length * math.sin(angle)
-    rows["trailLength"][n], bearing = _on_sky(layers, x, y, dx, dy)
+    rows["trailLength"][n], bearing = offset_on_sky(layers.wcs, x, y, dx, dy)
     rows["trailAngle"][n] = bearing % 180.0
     rows["trailLengthErr"][n] = error[3] * layers.pixel_scale
     rows["trailAngleErr"][n] = math.degrees(error[4])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,25 @@ from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
 from processors.differencing.detection import detect_peaks, footprint_sizes, mark_detections, psf_response
 from processors.differencing.errors import HopelessDifferenceError, InvalidImageError, TemplateCoverageError
 from processors.differencing.fourier import FourierFrame
-from processors.differencing.kernel import Kernel, fit_kernel, measure_stamps
+from processors.differencing.kernel import Kernel, fit_kernel, measure_stamps, require_stamps
 from processors.differencing.kernel_basis import make_basis
 from processors.differencing.kernel_stars import select_kernel_stars
-from processors.differencing.measurement import Layers, VisitInfo, measure_sources, sky_jacobian
+from processors.differencing.layers import Layers, VisitInfo
+from processors.differencing.measurement import measure_sources
 from processors.differencing.planes import DROPPED_CENTRE, UNUSABLE, combine_masks, has_plane, set_plane
-from processors.differencing.psf import PsfGrid, PsfModel
+from processors.differencing.psf import PsfGrid, PsfModel, adaptive_moments
 from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, matched_filter
+from processors.differencing.sky import SkyMap, pixel_scale
 from processors.differencing.subtract import (
     Matching,
     convolve_template,
+    convolve_variance,
     plan_matching,
     remove_background,
     whiten,
     whitened_psf,
 )
-from processors.differencing.templates import SkyMap, Template
+from processors.differencing.templates import Template
 from processors.differencing.warp import WarpedTemplate, coverage, warp_template
 from schemas.ids import pack_dia_source_id
 from schemas.masks import MaskPlane
@@ -200,7 +203,9 @@ def _subtract(science: ScienceImage, template: Template, largest_order: int) -> 
     warped = warp_template(template, science.wcs, shape, pad)
     covered = coverage(warped)
     if covered < LEAST_COVERAGE:
-        raise TemplateCoverageError(f"The template covers {covered:.1%} of the detector; {LEAST_COVERAGE:.0%} is needed.")
+        raise TemplateCoverageError(
+            f"The template covers {covered:.1%} of the detector; {LEAST_COVERAGE:.0%} is needed."
+        )
     matching = plan_matching(science_psf.mean, warped.psf)
     frame = FourierFrame(shape, pad)
     mask = _joined_mask(science.mask, warped, matching)
@@ -209,10 +214,12 @@ def _subtract(science: ScienceImage, template: Template, largest_order: int) -> 
     kernel = _fit(image, science.variance, warped, usable, mask, matching, largest_order)
     matched = convolve_template(frame, warped.image, kernel)
     raw, background = remove_background(image - matched - np.float32(kernel.background[0]), usable)
-    ratio, chi2 = _residuals(kernel, raw, matched, science.variance, _inner(warped.variance, pad), usable)
+    middle_kernel = kernel.at(*middle)
+    spread = convolve_variance(frame, warped.variance, middle_kernel)
+    ratio, chi2 = _residuals(kernel, raw, matched, science.variance * matching.smoothing_noise + spread, usable)
     if ratio > HOPELESS_RESIDUAL:
         raise HopelessDifferenceError(f"Residuals of the kernel stars hold {ratio:.0%} of their power.")
-    layers = _layers(science, warped, frame, mask, raw, matched, kernel, matching, science_psf)
+    layers = _layers(science, spread, frame, mask, raw, matched, middle_kernel, matching, science_psf)
     fwhm = 2.3548 * _sigma_of(layers.psf.mean)
     return _Subtraction(
         layers=layers,
@@ -266,10 +273,9 @@ def _fit(
 ) -> Kernel:
     shape = (image.shape[0], image.shape[1])
     half = min(STAMP_HALF, (min(shape) - 3) // 4)
-    template_variance = _inner(warped.variance, warped.pad)
-    x, y = select_kernel_stars(
-        image, _inner(warped.image, warped.pad), variance + template_variance, mask, half=half
-    )
+    inner = _inner(warped.image, warped.pad), _inner(warped.variance, warped.pad)
+    x, y = select_kernel_stars((image, variance), inner, mask, half=half)
+    require_stamps(len(x))
     basis = make_basis(matching.kernel_sigma, largest_half=min(16, warped.pad))
     stamps = measure_stamps(
         image, variance, warped.image, warped.variance, usable, x=x, y=y, half=half, pad=warped.pad, basis=basis
@@ -278,7 +284,7 @@ def _fit(
 
 
 def _residuals(
-    kernel: Kernel, raw: Pixels, matched: Pixels, variance: Pixels, template_variance: Pixels, usable: NDArray[np.bool_]
+    kernel: Kernel, raw: Pixels, matched: Pixels, variance: Pixels, usable: NDArray[np.bool_]
 ) -> tuple[float, float]:
     """Return, over the kernel's stamps, residual power beyond noise per power of the stars, and chi squared per pixel."""
     ratios, chi2 = [], []
@@ -286,7 +292,7 @@ def _residuals(
     for x, y in zip(kernel.stamp_x, kernel.stamp_y, strict=True):
         box = np.s_[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
         good = usable[box]
-        noise = (variance[box] + kernel.sum**2 * template_variance[box])[good].astype(np.float64)
+        noise = variance[box][good].astype(np.float64)
         residual = raw[box][good].astype(np.float64) ** 2
         power = float(np.sum(matched[box][good].astype(np.float64) ** 2))
         if power > 0 and good.any():
@@ -297,23 +303,20 @@ def _residuals(
 
 def _layers(
     science: ScienceImage,
-    warped: WarpedTemplate,
+    spread: Pixels,
     frame: FourierFrame,
     mask: NDArray[np.uint16],
     raw: Pixels,
     matched: Pixels,
-    kernel: Kernel,
+    middle: Pixels,
     matching: Matching,
     science_psf: PsfGrid,
 ) -> Layers:
     usable = ~has_plane(mask, UNUSABLE)
     rows, columns = frame.shape
-    middle = kernel.at((columns - 1) / 2, (rows - 1) / 2)
-    template_variance = _inner(warped.variance, warped.pad)
+    template_variance = spread / np.float32(np.sum(middle**2))
     noise = float(np.median(science.variance[usable])), float(np.median(template_variance[usable]))
-    white = whiten(
-        frame, np.where(usable, raw, 0), kernel=middle, smoothing=matching.smoothing_sigma, noise=noise
-    )
+    white = whiten(frame, np.where(usable, raw, 0), kernel=middle, smoothing=matching.smoothing_sigma, noise=noise)
     psf = whitened_psf(
         science_psf, kernel=middle, smoothing=matching.smoothing_sigma, noise=noise, half=min(science_psf.half + 4, 30)
     )
@@ -322,7 +325,7 @@ def _layers(
     )
     return Layers(
         difference=np.where(usable, white, 0).astype(np.float32),
-        variance=(science.variance + np.float32(kernel.sum**2) * template_variance).astype(np.float32),
+        variance=(science.variance + np.float32(middle.sum() ** 2) * template_variance).astype(np.float32),
         mask=mask,
         usable=usable,
         psf=psf,
@@ -333,7 +336,7 @@ def _layers(
         template_variance=(template_variance * np.float32(_noise_factor(middle, smooth_psf.mean))).astype(np.float32),
         template_psf=smooth_psf,
         wcs=science.wcs,
-        pixel_scale=_pixel_scale(science.wcs, columns, rows),
+        pixel_scale=pixel_scale(science.wcs, (columns - 1) / 2, (rows - 1) / 2),
     )
 
 
@@ -345,24 +348,13 @@ def _noise_factor(kernel: Pixels, psf: Pixels) -> float:
     return float(np.sum(convolved**2) / np.sum(np.asarray(psf) ** 2))
 
 
-def _pixel_scale(wcs: SkyMap, columns: int, rows: int) -> float:
-    x, y = np.array([(columns - 1) / 2]), np.array([(rows - 1) / 2])
-    jacobian = sky_jacobian(wcs, x, y)[0]
-    dec = float(np.asarray(wcs.all_pix2world(x, y, 0)[1])[0])
-    return 3600.0 * math.sqrt(abs(float(np.linalg.det(jacobian))) * math.cos(math.radians(dec)))
-
-
 def _sigma_of(psf: Pixels) -> float:
-    from processors.differencing.psf import adaptive_moments
-
     half = psf.shape[0] // 2
     xx, yy, _, _ = adaptive_moments(np.asarray(psf, dtype=np.float64), float(half), float(half), 1.5, float(half))
     return math.sqrt((xx + yy) / 2)
 
 
 def _without_streaks(layers: Layers, fwhm: float) -> Layers:
-    from dataclasses import replace
-
     streaks = streak_pixels(layers.difference, layers.variance, layers.usable, fwhm)
     if not streaks.any():
         return layers
@@ -378,8 +370,6 @@ def _systematics(floor: Systematics, kernel: Kernel) -> Systematics:
 
 
 def _score(frame: FourierFrame, layers: Layers, systematics: Systematics) -> tuple[ScoreMap, Layers]:
-    from dataclasses import replace
-
     score = matched_filter(
         frame,
         layers.difference,

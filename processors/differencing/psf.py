@@ -36,7 +36,7 @@ class ConstantPsf:
 
     image: Pixels
 
-    def at(self, x: float, y: float) -> Pixels:  # noqa: ARG002 - the signature is the protocol's
+    def at(self, x: float, y: float) -> Pixels:
         """Return the one PSF."""
         return self.image
 
@@ -59,7 +59,7 @@ def resize_psf(image: Pixels, half: int) -> NDArray[np.float64]:
         image = image[have - half : have + half + 1, have - half : have + half + 1]
     elif have < half:
         image = np.pad(image, half - have)
-    return image / image.sum()
+    return np.asarray(image / image.sum())
 
 
 @dataclass(frozen=True, slots=True)

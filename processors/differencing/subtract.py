@@ -19,7 +19,15 @@ from processors.differencing.fourier import FourierFrame, gaussian_transfer
 from processors.differencing.kernel import Kernel, spatial_terms
 from processors.differencing.psf import PsfGrid, adaptive_moments
 
-__all__ = ["Matching", "convolve_template", "plan_matching", "remove_background", "whiten", "whitened_psf"]
+__all__ = [
+    "Matching",
+    "convolve_template",
+    "convolve_variance",
+    "plan_matching",
+    "remove_background",
+    "whiten",
+    "whitened_psf",
+]
 
 LEAST_KERNEL_SIGMA = 1.0
 """Standard deviation, pixels, that the matching kernel should have at least in every direction."""
@@ -41,6 +49,15 @@ class Matching:
     """Standard deviation of the Gaussian that smooths the science image, pixels; 0 for none."""
     kernel_sigma: float
     """Expected standard deviation of the kernel, pixels."""
+
+    @property
+    def smoothing_noise(self) -> float:
+        """Factor by which the smoothing changes the variance of a pixel."""
+        if self.smoothing_sigma == 0:
+            return 1.0
+        side = np.arange(-12, 13)
+        line = np.exp(-0.5 * (side / self.smoothing_sigma) ** 2)
+        return float(np.sum((line / line.sum()) ** 2) ** 2)
 
 
 def plan_matching(science_psf: Pixels, template_psf: Pixels) -> Matching:
@@ -91,6 +108,21 @@ def convolve_template(frame: FourierFrame, template: Pixels, kernel: Kernel) -> 
         part = frame.back(spectrum * frame.kernel(component))
         total += part * (u**i).astype(np.float32)[None, :] * (v**j).astype(np.float32)[:, None]
     return total
+
+
+def convolve_variance(frame: FourierFrame, variance: Pixels, kernel: Pixels) -> NDArray[np.float32]:
+    """Return the variance that a pixel of a convolved image has, given the variance of independent pixels before.
+
+    Parameters
+    ----------
+    frame
+        Frame whose padded shape the variance has.
+    variance
+        Variance before, nJy^2.
+    kernel
+        The kernel, taken as the same everywhere.
+    """
+    return np.maximum(frame.back(frame.forward(variance) * frame.kernel(kernel**2)), 0)
 
 
 def remove_background(difference: Pixels, usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], float]:
@@ -174,9 +206,7 @@ def _whitening(
     return np.sqrt(large_scale / np.maximum(total, _NOISE_FLOOR * large_scale)).astype(np.float32)
 
 
-def whitened_psf(
-    psf: PsfGrid, *, kernel: Pixels, smoothing: float, noise: tuple[float, float], half: int
-) -> PsfGrid:
+def whitened_psf(psf: PsfGrid, *, kernel: Pixels, smoothing: float, noise: tuple[float, float], half: int) -> PsfGrid:
     """Return the PSF that the whitened difference has, smoothed and whitened like the image.
 
     Parameters

@@ -9,59 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from processors.differencing.errors import NoTemplateError
+from processors.differencing.sky import SkyMap
 from schemas.raw import TemplateImage
 
 __all__ = [
-    "LinearSky",
-    "SkyMap",
     "Template",
     "TemplateChoice",
     "TemplateInfo",
     "choose_template",
     "template_from_image",
 ]
-
-Pixels = NDArray[Any]
-
-
-class SkyMap(Protocol):
-    """Map between pixels and sky; astropy's WCS is one."""
-
-    def all_pix2world(self, x: Pixels, y: Pixels, origin: int, /) -> Sequence[Pixels]:
-        """Return right ascension and declination in degrees."""
-
-    def all_world2pix(self, ra: Pixels, dec: Pixels, origin: int, /) -> Sequence[Pixels]:
-        """Return column and row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinearSky:
-    """A shift in the plane, for images registered to each other without celestial coordinates.
-
-    World coordinates are pixels plus ``(x0, y0)``, divided by ``scale`` to stay small numbers.
-    """
-
-    x0: float = 0.0
-    y0: float = 0.0
-    scale: float = 18000.0
-
-    def all_pix2world(self, x: Pixels, y: Pixels, origin: int, /) -> list[Pixels]:
-        """Return the plane's coordinates of pixels."""
-        return [(np.asarray(x) - origin + self.x0) / self.scale, (np.asarray(y) - origin + self.y0) / self.scale]
-
-    def all_world2pix(self, ra: Pixels, dec: Pixels, origin: int, /) -> list[Pixels]:
-        """Return the pixels of the plane's coordinates."""
-        return [
-            np.asarray(ra) * self.scale - self.x0 + origin,
-            np.asarray(dec) * self.scale - self.y0 + origin,
-        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +101,7 @@ def template_from_image(raw: TemplateImage, *, path: str = "", sha256: str = "")
     )
 
 
-def choose_template(
-    templates: Sequence[TemplateInfo], *, detector: int, band: str, airmass: float
-) -> TemplateChoice:
+def choose_template(templates: Sequence[TemplateInfo], *, detector: int, band: str, airmass: float) -> TemplateChoice:
     """Choose the template of a detector and band whose airmass bin is nearest to the visit's airmass.
 
     Among bins equally near the one with the nearer mean airmass wins, then the deeper, then the first path in order.

@@ -27,7 +27,16 @@ def _trail_value(dx: float, dy: float, sigma: float, length: float, cos: float, 
 
 @njit(cache=True)
 def _trail_normal(
-    image: Any, variance: Any, usable: Any, values: Any, sigma: float, x0: int, y0: int, half: int, normal: Any, right: Any
+    image: Any,
+    variance: Any,
+    usable: Any,
+    values: Any,
+    sigma: float,
+    x0: int,
+    y0: int,
+    half: int,
+    normal: Any,
+    right: Any,
 ) -> Any:
     """Fill the normal equations for x, y, flux, length, angle; return chi squared and pixels."""
     normal[:], right[:] = 0.0, 0.0
@@ -48,7 +57,9 @@ def _trail_normal(
             slope[2] = unit
             slope[3] = values[2] * (_trail_value(dx, dy, sigma, length + steps[3], cos, sin) - unit) / steps[3]
             turned = angle + steps[4]
-            slope[4] = values[2] * (_trail_value(dx, dy, sigma, length, math.cos(turned), math.sin(turned)) - unit) / steps[4]
+            slope[4] = (
+                values[2] * (_trail_value(dx, dy, sigma, length, math.cos(turned), math.sin(turned)) - unit) / steps[4]
+            )
             residual = image[row, column] - values[2] * unit
             chi2 += residual * residual / v
             used += 1

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from processors.differencing.planes import has_plane
 from processors.differencing.psf import resize_psf
-from processors.differencing.templates import SkyMap, Template
+from processors.differencing.sky import SkyMap
+from processors.differencing.templates import Template
 from schemas.masks import MaskPlane
 
 __all__ = ["WarpedTemplate", "coverage", "warp_template"]

@@ -52,7 +52,15 @@ class Scene:
 CHANGE_DTYPE = [("x", float), ("y", float), ("flux", float), ("predicted_snr", float), ("kind", "U16")]
 
 
-def tan_wcs(shape: tuple[int, int], *, ra: float = 0.01, dec: float = 0.5, rotation_deg: float = 0.0, dx: float = 0.0, dy: float = 0.0) -> WCS:
+def tan_wcs(
+    shape: tuple[int, int],
+    *,
+    ra: float = 0.01,
+    dec: float = 0.5,
+    rotation_deg: float = 0.0,
+    dx: float = 0.0,
+    dy: float = 0.0,
+) -> WCS:
     """Return a tangent-plane WCS centred on the image, shifted by (dx, dy) pixels and turned."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
@@ -133,7 +141,9 @@ def make_scene(
     changes["predicted_snr"] = np.abs(changes["flux"]) / unit
     science, template = np.zeros(shape), np.zeros(template_shape)
     moved = np.zeros((2, len(static_x)))
-    bright = np.flatnonzero((flux > 1.5e5) & (flux < 1.5e6) & (x > 30) & (x < columns - 30) & (y > 30) & (y < rows - 30))
+    bright = np.flatnonzero(
+        (flux > 1.5e5) & (flux < 1.5e6) & (x > 30) & (x < columns - 30) & (y > 30) & (y < rows - 30)
+    )
     bright = bright[:n_dipoles]
     moved[0, bright] = 0.5
     add_sources(science, psf_s, static_x + moved[0] / 2, static_y, static_flux)
