@@ -13,6 +13,7 @@ from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
 from processors.differencing.detection import detect_peaks, footprint_sizes, mark_detections, psf_response
 from processors.differencing.errors import HopelessDifferenceError, InvalidImageError, TemplateCoverageError
 from processors.differencing.fourier import FourierFrame
+from processors.differencing.halos import brilliant_stars, flatten_halos
 from processors.differencing.kernel import Kernel, fit_kernel, measure_stamps, require_stamps
 from processors.differencing.kernel_basis import make_basis
 from processors.differencing.kernel_stars import select_kernel_stars
@@ -20,6 +21,7 @@ from processors.differencing.layers import Layers, VisitInfo
 from processors.differencing.measurement import measure_sources
 from processors.differencing.planes import DROPPED_CENTRE, UNUSABLE, combine_masks, has_plane, set_plane
 from processors.differencing.psf import PsfGrid, PsfModel, adaptive_moments
+from processors.differencing.registration import measure_shift
 from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, matched_filter
 from processors.differencing.sky import SkyMap, pixel_scale
 from processors.differencing.subtract import (
@@ -211,9 +213,23 @@ def _subtract(science: ScienceImage, template: Template, largest_order: int) -> 
     mask = _joined_mask(science.mask, warped, matching)
     usable = ~has_plane(mask, UNUSABLE)
     image = _smoothed(frame, science.image, usable, _inner(warped.image, pad), matching.smoothing_sigma)
-    kernel = _fit(image, science.variance, warped, usable, mask, matching, largest_order)
+    x, y = _stars(image, science.variance, warped, mask)
+    shifted = measure_shift(
+        image,
+        _inner(warped.image, pad),
+        science.wcs,
+        x=x,
+        y=y,
+        sigma=max(matching.science_sigma, matching.template_sigma),
+    )
+    if shifted is not None:
+        warped = warp_template(template, shifted, shape, pad)
+    kernel = _fit(image, science.variance, warped, usable, (x, y), matching, largest_order)
     matched = convolve_template(frame, warped.image, kernel)
     raw, background = remove_background(image - matched - np.float32(kernel.background[0]), usable)
+    noise = math.sqrt(float(np.median(science.variance[usable])))
+    fwhm = 2.3548 * matching.science_sigma
+    raw, _ = flatten_halos(raw, usable, brilliant_stars(matched, noise, mask, fwhm), 1.5 * fwhm)
     middle_kernel = kernel.at(*middle)
     spread = convolve_variance(frame, warped.variance, middle_kernel)
     ratio, chi2 = _residuals(kernel, raw, matched, science.variance * matching.smoothing_noise + spread, usable)
@@ -262,25 +278,42 @@ def _smoothed(frame: FourierFrame, image: Pixels, usable: NDArray[np.bool_], fil
     return frame.back(frame.forward(filled) * frame.gaussian(sigma))
 
 
+def _stars(
+    image: Pixels, variance: Pixels, warped: WarpedTemplate, mask: NDArray[np.uint16]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    inner = _inner(warped.image, warped.pad), _inner(warped.variance, warped.pad)
+    x, y = select_kernel_stars((image, variance), inner, mask, half=_stamp_half(image.shape))
+    require_stamps(len(x))
+    return x, y
+
+
+def _stamp_half(shape: tuple[int, ...]) -> int:
+    return min(STAMP_HALF, (min(shape) - 3) // 4)
+
+
 def _fit(
     image: Pixels,
     variance: Pixels,
     warped: WarpedTemplate,
     usable: NDArray[np.bool_],
-    mask: NDArray[np.uint16],
+    stars: tuple[NDArray[np.int64], NDArray[np.int64]],
     matching: Matching,
     largest_order: int,
 ) -> Kernel:
-    shape = (image.shape[0], image.shape[1])
-    half = min(STAMP_HALF, (min(shape) - 3) // 4)
-    inner = _inner(warped.image, warped.pad), _inner(warped.variance, warped.pad)
-    x, y = select_kernel_stars((image, variance), inner, mask, half=half)
-    require_stamps(len(x))
     basis = make_basis(matching.kernel_sigma, largest_half=min(16, warped.pad))
     stamps = measure_stamps(
-        image, variance, warped.image, warped.variance, usable, x=x, y=y, half=half, pad=warped.pad, basis=basis
+        image,
+        variance,
+        warped.image,
+        warped.variance,
+        usable,
+        x=stars[0],
+        y=stars[1],
+        half=_stamp_half(image.shape),
+        pad=warped.pad,
+        basis=basis,
     )
-    return fit_kernel(stamps, basis, shape, largest_order=largest_order)
+    return fit_kernel(stamps, basis, (image.shape[0], image.shape[1]), largest_order=largest_order)
 
 
 def _residuals(
