@@ -16,10 +16,12 @@ from infra.registry.client import RegistryClient
 from infra.settings import Settings, load_settings
 from schemas.camera import load_camera
 from schemas.events import DeadLetter, ExposureEvent, OutcomeStatus, VisitClosed, VisitEvent
+from schemas.wire import EventCodec
 from streams.archiver.build import build as build_archiver
 from streams.compose import Wiring
-from streams.control_views import UnknownJobError, explain_job, list_exposures, list_jobs
+from streams.control_views import UnknownJobError, list_exposures, list_jobs
 from streams.dmcs.build import build as build_dmcs
+from streams.job_trail import read_trail
 from streams.ocs_bridge.build import build as build_bridge
 from streams.orchestration.build import build as build_orchestration
 from streams.stage import TransactionalStage
@@ -165,10 +167,11 @@ def _check_views(control: Observatory) -> None:
     visit = NIGHT * 100_000 + 1
     jobs = list_jobs(control.settings, registry, visit=visit, kind="detector")
     assert [(j.detectors, j.state, j.attempts) for j in jobs] == [((d,), "succeeded", 1) for d in DETECTORS]
-    trail = explain_job(control.settings, registry, jobs[0].job_id)
-    assert [t.what for t in trail] == ["planned", "leased", "started", "succeeded"]
+    codec = EventCodec(registry)
+    trail = read_trail(control.settings.bootstrap, codec, jobs[0].job_id)
+    assert [t.what for t in trail if t.topic == "jobs"] == ["planned", "leased", "started", "succeeded"]
     with pytest.raises(UnknownJobError):
-        explain_job(control.settings, registry, "d-0-000")
+        read_trail(control.settings.bootstrap, codec, "d-0-000")
     events = list_exposures(control.settings, registry)
     available = [e for e in events if isinstance(e, ExposureEvent) and e.visit == visit]
     assert sorted((e.snap, e.detector) for e in available) == [(s, d) for s in (0, 1) for d in DETECTORS]
