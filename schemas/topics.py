@@ -70,7 +70,7 @@ TOPICS: tuple[Topic, ...] = (
         event=events.VisitEvent,
         dead_letters=True,
         producers=("ocs-bridge", "dmcs"),
-        consumers=("dmcs", "association", "quality", "distribution"),
+        consumers=("dmcs", "orchestration", "detectors", "association", "quality", "distribution"),
         summary="announced, cancelled, integration started, readout ended, closed, late result",
     ),
     Topic(
