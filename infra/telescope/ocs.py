@@ -39,7 +39,7 @@ from infra.telescope.schedule import PlannedVisit
 from infra.topics_admin import create_topics
 from schemas.wire import SchemaSource
 
-__all__ = ["KafkaSink", "MessageSink", "OcsPlayer", "PlayedNight", "Step", "plan_shift", "timeline"]
+__all__ = ["ImageSource", "KafkaSink", "MessageSink", "OcsPlayer", "PlayedNight", "Step", "plan_shift", "timeline"]
 
 TAI_MINUS_UTC_S = 37.0
 
@@ -60,6 +60,22 @@ class MessageSink(Protocol):
 
     def send(self, topic: str, key: bytes, value: bytes) -> None:
         """Send a message and wait until it is kept."""
+
+
+class ImageSource(Protocol):
+    """Takes exposures and delivers them to the camera's buffer; `Darkroom` is the real one."""
+
+    def take(self, visit: PlannedVisit) -> None:
+        """Begin to take every snap of a visit."""
+
+    def ready(self, visit: PlannedVisit) -> None:
+        """Wait until the visit's first snap is taken."""
+
+    def deliver(self, visit: PlannedVisit, snap: int) -> bool:
+        """Put a snap into the buffer, waiting for it if need be; return whether there is one."""
+
+    def close(self) -> None:
+        """Stop."""
 
 
 class KafkaSink:
@@ -145,6 +161,8 @@ class OcsPlayer:
         Seconds of the wall's clock from one visit to the next.
     report
         Called with each step that was done.
+    images
+        Where images come from; called once the night begins. A `Darkroom` when not given.
     """
 
     def __init__(
@@ -156,6 +174,7 @@ class OcsPlayer:
         subname: str = "sal",
         cadence_s: float = 15.0,
         report: Callable[[Step], None] | None = None,
+        images: Callable[[NightShift], ImageSource] = Darkroom,
     ) -> None:
         self._shift = shift
         self._sink = sink
@@ -163,6 +182,7 @@ class OcsPlayer:
         self._subname = subname
         self._cadence_s = cadence_s
         self._report = report
+        self._images = images
         self._sequence = 0
         self._identity = "ocs@simulation"
 
@@ -173,7 +193,7 @@ class OcsPlayer:
         taken; a step that has to wait for its image delays those after it.
         """
         stop = stop or threading.Event()
-        darkroom = Darkroom(self._shift)
+        darkroom = self._images(self._shift)
         visits = self._shift.visits
         for visit in visits[:2]:
             self._take(darkroom, visit)
@@ -205,7 +225,7 @@ class OcsPlayer:
             complete=complete,
         )
 
-    def _do(self, step: Step, darkroom: Darkroom) -> None:
+    def _do(self, step: Step, darkroom: ImageSource) -> None:
         visit = step.visit
         if step.action == "announce":
             for value in self._announcements(visit):
@@ -223,7 +243,7 @@ class OcsPlayer:
         if self._report is not None:
             self._report(step)
 
-    def _take(self, darkroom: Darkroom, visit: PlannedVisit) -> None:
+    def _take(self, darkroom: ImageSource, visit: PlannedVisit) -> None:
         if self._shift.faults.get(visit.visit) is not Fault.CANCELLED:
             darkroom.take(visit)
 

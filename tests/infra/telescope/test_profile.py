@@ -88,7 +88,12 @@ def test_galaxy_is_galsims_sersic_convolved_with_the_same_psf(index, radius_pixe
     x, y, weight = sersic_cloud(index, int(np.clip(np.ceil(2 + 1.5 * radius_pixels), 3, 14)))
     count = x.size
     paint_points(
-        image, half + radius_pixels * x, half + radius_pixels * y, weight, round_shapes(fwhm, count), np.full(count, half)
+        image,
+        half + radius_pixels * x,
+        half + radius_pixels * y,
+        weight,
+        round_shapes(fwhm, count),
+        np.full(count, half),
     )
     psf = np.zeros((2 * size + 1, 2 * size + 1), np.float32)
     paint_points(
