@@ -39,6 +39,7 @@ __all__ = ["Matched", "VisitToDecide", "decide", "detectors_of", "match_visit"]
 Array = np.ndarray[Any, Any]
 
 _DETECTOR_DETAIL = "detector_{:03d}_rows"
+_UNREAD = "detector:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +154,11 @@ def match_visit(sources: Array, view: History, visit: int, *, rules: Rules) -> M
 
 
 def detectors_of(decision: AssociationDecision) -> tuple[int, ...]:
-    """Return the detectors whose results the decision took in."""
+    """Return the detectors whose results the decision took in, or found that they cannot be read."""
     prefix, suffix = _DETECTOR_DETAIL.split("{:03d}")
-    names = [name for name in decision.details if name.startswith(prefix) and name.endswith(suffix)]
-    return tuple(sorted(int(name[len(prefix) : -len(suffix)]) for name in names))
+    used = [name[len(prefix) : -len(suffix)] for name in decision.details if name.startswith(prefix)]
+    unread = [name.removeprefix(_UNREAD) for name in decision.quarantined if name.startswith(_UNREAD)]
+    return tuple(sorted({int(number) for number in (*used, *unread)}))
 
 
 def _chosen(pairs: Pairs, heads: Array, seen: Array, rules: Rules) -> Array:

@@ -108,10 +108,12 @@ class AssociationService:
 
     def catch_up(self) -> None:
         """Fold what the log holds beyond the local store; fold it anew where the store is ahead of the log."""
-        if self._state.next_offset > self._outside.log.end():
+        end = self._outside.log.end()
+        if self._state.next_offset > end:
             self._state.reset()
-        for offset, decision in self._outside.log.since(self._state.next_offset):
-            self._fold(offset, decision)
+        if self._state.next_offset < end:
+            for offset, decision in self._outside.log.since(self._state.next_offset):
+                self._fold(offset, decision)
 
     def rebuild(self) -> None:
         """Throw the local store away and fold the whole log."""

@@ -53,7 +53,7 @@ def source_rows(
     rows["psfFlux"], rows["psfFluxErr"], rows["snr"] = flux, 50.0, np.asarray(flux) / 50.0
     rows["apFlux"], rows["apFluxErr"] = flux, 60.0
     rows["scienceFlux"], rows["scienceFluxErr"] = np.asarray(flux) + 500.0, 70.0
-    rows["band"] = band
+    rows["band"], rows["bboxSize"] = band, 30
     rows["timeProcessedMjdTai"] = mjd
     return rows
 

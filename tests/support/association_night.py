@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections import defaultdict
@@ -28,6 +29,7 @@ from schemas.events import (
     AssociationDecision,
     DetectorOutcome,
     DetectorResult,
+    ObjectUpdate,
     OutcomeStatus,
     ResultRef,
     VisitClosed,
@@ -97,6 +99,17 @@ def plan_night(visits: int = 5, objects: int = 24, seed: int = 3) -> tuple[list[
         _expect(expected, night, decision, plan.sent_unix_s, table)
         planned.append(plan)
     return planned, expected
+
+
+@functools.cache
+def _night_updates() -> tuple[bytes, ...]:
+    _, expected = plan_night()
+    return tuple(expected.updates.values())
+
+
+def plan_night_updates() -> list[ObjectUpdate]:
+    """Return the updates of the planned night in the order of the log."""
+    return [avro.decode(ObjectUpdate, datum) for datum in _night_updates()]
 
 
 def announcement(index: int) -> Announced:

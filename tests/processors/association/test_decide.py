@@ -254,6 +254,7 @@ def test_rows_that_cannot_be_associated_are_set_aside_with_the_reason() -> None:
         refused={"detector:2": "the result is not in the log"},
     )
     assert decision.new_objects == tuple(more["diaSourceId"].tolist())
+    assert detectors_of(decision) == (0, 1, 2)
     reasons = {
         0: "the position is not on the sky",
         1: "the position is not on the sky",

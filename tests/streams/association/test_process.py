@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from infra.faults import CrashPoints
+from infra.kafka import consumer
 from infra.objects import open_object_store
 from infra.settings import Settings
 from schemas import avro
@@ -17,10 +20,14 @@ from schemas.events import (
     DiaObjectVersion,
     DiaSourceEvent,
     KnownObjects,
+    LateResult,
     ObjectUpdate,
+    OutcomeStatus,
+    VisitEvent,
 )
 from schemas.tables import Table
-from tests.support.association_night import Expected, Telescope, by_name, contents, plan_night, stages
+from tests.support.association_cases import detector_result, midpoint_of, source_rows, visit_number
+from tests.support.association_night import INSTRUMENT, Expected, Telescope, by_name, contents, plan_night, stages
 from tests.support.engine import running_engine
 
 pytestmark = pytest.mark.broker
@@ -32,6 +39,15 @@ STAGES = ("association", "alert-assembly")
 def alerts_are_there(settings: Settings, expected: Expected) -> bool:
     found = {alert.alert_id for alert, _ in contents(settings, "alert-packets", AssembledAlert)}
     return found >= set(expected.alerts)
+
+
+def caught_up(settings: Settings) -> bool:
+    """Tell whether association has committed everything that is in the visits' log."""
+    client, place = consumer(settings.bootstrap, "nightcast.association"), TopicPartition("visit-events", 0)
+    (committed,) = client.committed([place], timeout=20)
+    _, end = client.get_watermark_offsets(place, timeout=20)
+    client.close()
+    return committed.offset == end
 
 
 def assert_topics_hold(settings: Settings, expected: Expected) -> None:
@@ -84,3 +100,61 @@ def test_the_same_bytes_after_kills_repetitions_and_repartitioning(
         assert_topics_hold(settings, expected)
         assert_known_objects(settings, expected)
         assert contents(settings, "dlq.visit-events", DeadLetter) == []
+
+
+def test_bad_input_lost_state_and_a_broker_that_dies_stop_nothing(tmp_path: Path) -> None:
+    planned, expected = plan_night(visits=4)
+    with running_engine(tmp_path, partitions=2) as engine:
+        settings = engine.settings
+        telescope = Telescope(settings)
+        last, unknown = planned[-1], visit_number(50)
+        telescope.put("visit-events", b"no event at all")
+        telescope.put("object-updates", b"\x00\x00\x00\x00\x63nor this")
+        late = telescope.outcome(planned[0].results[0])
+        fact = LateResult(outcome=late, last_readout_mjd_tai=1.0)
+        telescope.put("visit-events", VisitEvent(instrument=INSTRUMENT, visit=unknown, fact=fact))
+        for plan in planned:
+            telescope.announce(plan)
+        with stages(settings, STAGES) as keeper:
+            for plan in planned[:-1]:
+                telescope.close(plan)
+            keeper.wait(lambda: len(contents(settings, "association-log", AssociationDecision)) == 3)
+            engine.broker.kill()
+            engine.broker.start()
+            engine.broker.wait_ready()
+            keeper.children["association"].kill()
+            store = settings.state_dir / "association" / INSTRUMENT
+            for file in store.glob("*.log"):
+                file.write_bytes(b"rubbish" * 1000)
+            (store / "CURRENT").write_bytes(b"rubbish")
+            telescope.close(last)
+            keeper.wait(lambda: alerts_are_there(settings, expected), for_s=150.0)
+            more = source_rows([0.003], [0.001], visit=last.visit, detector=5, mjd=midpoint_of(3))
+            result = detector_result(more, visit=last.visit, detector=5, mjd=midpoint_of(3))
+            outcome = replace(telescope.outcome(result), status=OutcomeStatus.LATE)
+            fact = LateResult(outcome=outcome, last_readout_mjd_tai=last.readout_mjd_tai)
+            for _ in range(2):
+                telescope.put("visit-events", VisitEvent(instrument=INSTRUMENT, visit=last.visit, fact=fact))
+            bad = replace(outcome, detector=6, result=replace(outcome.result, sha256="0" * 64))
+            fact = LateResult(outcome=bad, last_readout_mjd_tai=last.readout_mjd_tai)
+            for _ in range(2):
+                telescope.put("visit-events", VisitEvent(instrument=INSTRUMENT, visit=last.visit, fact=fact))
+            keeper.wait(lambda: len(contents(settings, "association-log", AssociationDecision)) >= 6)
+            keeper.wait(lambda: caught_up(settings))
+            assert keeper.deaths == {"association": [-9]}  # the broker's death killed nobody
+        assert_known_objects(settings, expected)
+        log = contents(settings, "association-log", AssociationDecision)
+        assert [datum for _, datum in log[:4]] == expected.log
+        assert [decision.sequence for decision, _ in log[4:]] == [1, 2]
+        assert log[4][0].new_objects == tuple(more["diaSourceId"].tolist())
+        assert log[5][0].quarantined == {"detector:6": "the result at its place in the log has another digest"}
+        assert [letter.code for letter, _ in contents(settings, "dlq.visit-events", DeadLetter)] == [
+            "undecodable_event",
+            "never_closed",
+        ]
+        (letter,) = (letter for letter, _ in contents(settings, "dlq.object-updates", DeadLetter))
+        assert (letter.code, letter.origin_topic, letter.payload) == (
+            "unknown_schema",
+            "object-updates",
+            b"\x00\x00\x00\x00\x63nor this",
+        )
