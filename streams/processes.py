@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 from infra.settings import Settings
@@ -11,6 +12,9 @@ __all__ = ["LIGHT_STAGES", "stage_processes"]
 
 LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "manifests", "quality")
 """Stages that only move small events; here they share one process, a thread each."""
+
+START_TIMEOUT_S = 180.0
+"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels."""
 
 
 def stage_processes(settings: Settings) -> list[ProcessSpec]:
@@ -26,16 +30,20 @@ def stage_processes(settings: Settings) -> list[ProcessSpec]:
         _spec(settings, "association", ("streams.association", "--name", "association")),
         _spec(settings, "alert-assembly", ("streams.alerts", "--name", "alert-assembly")),
     ]
+    return [*specs, _toolkit(settings)]
+
+
+def _toolkit(settings: Settings) -> ProcessSpec:
     url = f"http://{settings.web.host}:{settings.web.port}/health"
-    specs.append(_spec(settings, "toolkit", ("streams.toolkit",), Health(kind="http", target=url)))
-    return specs
+    spec = _spec(settings, "toolkit", ("streams.toolkit",))
+    return dataclasses.replace(spec, health=Health(kind="http", target=url), ports={"web.port": settings.web.port})
 
 
-def _spec(settings: Settings, name: str, command: tuple[str, ...], health: Health | None = None) -> ProcessSpec:
+def _spec(settings: Settings, name: str, command: tuple[str, ...]) -> ProcessSpec:
     return ProcessSpec(
         name=name,
         argv=(sys.executable, "-m", *command),
         order=10,
         env={**settings.environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        health=health or Health(kind="file", target=str(ready_file(settings, name)), timeout_s=120.0),
+        health=dataclasses.replace(ready_file(settings, name), timeout_s=START_TIMEOUT_S),
     )

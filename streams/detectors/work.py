@@ -17,7 +17,7 @@ from infra.objects import ObjectStore, open_object_store
 from infra.settings import Settings
 from processors import forced
 from processors.differencing import pipeline as differencing
-from processors.differencing.measurement import VisitInfo
+from processors.differencing.layers import VisitInfo
 from processors.single_frame import pipeline as single_frame
 from processors.single_frame.frames import RawFrame
 from processors.single_frame.products import CalibratedImage
@@ -79,7 +79,7 @@ class DetectorBench:
             )
             result = differencing.difference(science, template, info=info)
         with clock.step("forced"):
-            rows = forced.forced_sources(science, result, known, info=info) if known is not None else None
+            rows = None if known is None else _forced(science, result, known, info)
         with clock.step("stamps"):
             pack = pack_stamps(task.visit, task.detector, science, result)
             cutouts = self._objects.put(avro.encode(pack)) if pack.stamps else None
@@ -184,6 +184,21 @@ def _visit_info(task: JobTask, image: CalibratedImage, raws: list[RawFrame]) -> 
     )
 
 
+def _forced(
+    science: differencing.ScienceImage, result: differencing.DifferenceResult, known: NDArray[Any], info: VisitInfo
+) -> NDArray[Any]:
+    image = forced.PhotometryImage(image=science.image, variance=science.variance, mask=science.mask, psf=science.psf)
+    return forced.forced_sources(
+        result,
+        image,
+        science.wcs,
+        dia_object_id=known["diaObjectId"],
+        ra=known["ra"],
+        dec=known["dec"],
+        info=info,
+    )
+
+
 def _corners(image: CalibratedImage) -> tuple[float, ...]:
     """ra, dec of the four corners of the CCD's area, counter-clockwise from the first pixel."""
     rows, columns = image.image.shape
@@ -224,11 +239,9 @@ def initialise(settings_json: str, name: str) -> None:
 
 def single_frame_warm_up() -> None:
     """Compile, or load from the cache on disk, every kernel that a job calls."""
-    from processors.differencing.warm_up import warm_up as warm_differencing
     from processors.single_frame.warm import warm_up as warm_single_frame
 
     warm_single_frame()
-    warm_differencing()
 
 
 def run(task: JobTask) -> JobProduct:
