@@ -34,6 +34,13 @@ PATTERN_STARS = 150
 BIN_PIXELS = 4.0
 """Bin of the shift histogram; with its neighbours it spans the distortion across one CCD."""
 
+WORTH_TRYING = 0.6
+MOST_PATTERNS = 6
+"""Peaks with at least this share of the highest one's votes are tried, so many at most: with few stars chance ties."""
+
+LEAST_SHARE = 0.3
+"""Share of the stars that could match which must match: chance alone brings about a tenth."""
+
 LEAST_MATCHES = 5
 """Fewest matches that make a solution."""
 
@@ -158,39 +165,55 @@ def solve_astrometry(
     if len(sources[0]) < LEAST_MATCHES:
         raise AstrometryError(f"{len(sources[0])} sources are too few to find the pattern of stars.")
     index = index[np.argsort(-flux[index], kind="stable")]
-    guess = _find_pattern(sources, (px[index], py[index]), shape, margin)
-    fit, pairs = _refine(sources, (xi[index], eta[index], px[index], py[index]), guess, pointing)
+    guesses = _find_patterns(sources, (px[index], py[index]), shape, margin)
+    fit, pairs = _best_match(sources, (xi[index], eta[index], px[index], py[index]), guesses, pointing)
     return _finish(fit, pairs, sources, (ra, dec, index), pointing, shape)
 
 
-def _find_pattern(
+def _find_patterns(
     sources: tuple[NDArray[np.float64], ...],
     stars: tuple[NDArray[np.float64], NDArray[np.float64]],
     shape: tuple[int, int],
     margin: float,
-) -> tuple[float, float, float]:
-    """Return the rotation (degrees) about the CCD's centre and the shift that bring most stars onto sources."""
+) -> list[tuple[float, float, float]]:
+    """Return rotations (degrees) about the CCD's centre and shifts that bring many stars onto sources, best first."""
     x, y = sources[0][:PATTERN_STARS], sources[1][:PATTERN_STARS]
     area = (shape[0] + 2 * margin) * (shape[1] + 2 * margin) / (shape[0] * shape[1])
     count = int(min(len(stars[0]), 1.5 * len(x) * area + 20, 1200))
     sx, sy = stars[0][:count], stars[1][:count]
     middle = (shape[1] - 1) / 2, (shape[0] - 1) / 2
-    bins = int(2 * margin / BIN_PIXELS) + 1
-    edges = (np.arange(bins + 1) - bins / 2) * BIN_PIXELS
-    best = (-1.0, 0.0, 0.0, 0.0)
+    found: list[tuple[float, float, float, float]] = []
     for rotation in ROTATIONS_DEGREES:
         rx, ry = _rotate(sx - middle[0], sy - middle[1], rotation)
         dx = (x[:, None] - middle[0] - rx).ravel()
         dy = (y[:, None] - middle[1] - ry).ravel()
-        counts, *_ = np.histogram2d(dy, dx, bins=(edges, edges))
-        smooth = _box_sum(counts)
-        row, column = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
-        if smooth[row, column] > best[0]:
-            close = (np.abs(dy - edges[row] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS) & (
-                np.abs(dx - edges[column] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS
-            )
-            best = (float(smooth[row, column]), rotation, float(np.median(dx[close])), float(np.median(dy[close])))
-    return best[1:]
+        found += [(votes, rotation, x0, y0) for votes, x0, y0 in _peaks(dx, dy, margin)]
+    found.sort(key=lambda candidate: -candidate[0])
+    chosen: list[tuple[float, float, float]] = []
+    for votes, rotation, dx0, dy0 in found:
+        apart = all(np.hypot(dx0 - c[1], dy0 - c[2]) > 3 * BIN_PIXELS for c in chosen)
+        if votes >= WORTH_TRYING * found[0][0] and apart and len(chosen) < MOST_PATTERNS:
+            chosen.append((rotation, dx0, dy0))
+    return chosen
+
+
+def _peaks(dx: NDArray[np.float64], dy: NDArray[np.float64], margin: float) -> list[tuple[float, float, float]]:
+    """The three highest peaks of the histogram of shifts: votes and the median shift of the pairs in the peak."""
+    bins = int(2 * margin / BIN_PIXELS) + 1
+    edges = (np.arange(bins + 1) - bins / 2) * BIN_PIXELS
+    counts, *_ = np.histogram2d(dy, dx, bins=(edges, edges))
+    smooth = _box_sum(counts)
+    peaks = []
+    for _ in range(3):
+        row, column = (int(i) for i in np.unravel_index(int(np.argmax(smooth)), smooth.shape))
+        votes = float(smooth[row, column])
+        if votes <= 0:
+            break
+        near = np.abs(dy - edges[row] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS
+        near &= np.abs(dx - edges[column] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS
+        peaks.append((votes, float(np.median(dx[near])), float(np.median(dy[near]))))
+        smooth[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = 0
+    return peaks
 
 
 def _box_sum(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -218,6 +241,28 @@ def match(
     mine = np.flatnonzero(np.isfinite(distance))
     mine = mine[back[there[mine]] == mine]
     return mine, there[mine]
+
+
+def _best_match(
+    sources: tuple[NDArray[np.float64], ...],
+    stars: tuple[NDArray[np.float64], ...],
+    guesses: list[tuple[float, float, float]],
+    pointing: Pointing,
+) -> tuple[PlateFit, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Refine every guess and return the one that matches most stars."""
+    best = None
+    problem = AstrometryError("No shift brings stars of the reference catalogue onto sources.")
+    for guess in guesses:
+        try:
+            fit, pairs = _refine(sources, stars, guess, pointing)
+        except AstrometryError as error:
+            problem = error
+            continue
+        if best is None or len(pairs[0]) > len(best[1][0]):
+            best = fit, pairs
+    if best is None:
+        raise problem
+    return best
 
 
 def _refine(
@@ -261,11 +306,12 @@ def _finish(
     mine, theirs = pairs
     ra, dec, index = stars
     scale = pointing.plate_scale
-    chance = len(sources[0]) * len(index) * np.pi * MATCH_RADII[-1] ** 2 / (shape[0] * shape[1])
-    reachable = min(len(sources[0]), len(index))
-    if len(mine) < max(LEAST_MATCHES, min(3 * chance, 0.5 * reachable)) or fit.rms > 0.5 * scale:
+    margin = SEARCH_ARCSEC / scale
+    expected = len(index) * shape[0] * shape[1] / ((shape[0] + 2 * margin) * (shape[1] + 2 * margin))
+    reachable = min(len(sources[0]), expected)
+    if len(mine) < max(LEAST_MATCHES, LEAST_SHARE * reachable) or fit.rms > 0.5 * scale:
         raise AstrometryError(
-            f"{len(mine)} matches with a scatter of {fit.rms:.2f} arcsec are no solution ({chance:.1f} by chance)."
+            f"{len(mine)} matches with a scatter of {fit.rms:.2f} arcsec, where {reachable:.0f} could match, are no solution."
         )
     u, v = fit.to_plane(np.array([pointing.centre[0]]), np.array([pointing.centre[1]]))
     centre = deproject(u, v, pointing.ra, pointing.dec)

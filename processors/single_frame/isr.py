@@ -97,7 +97,7 @@ def correct(frame: RawFrame, masters: MasterCalibrations, *, skip: Set[str] = fr
             np.append(constants[index], frame.exposure.exposure_time),
             (image[place.slices], variance[place.slices], mask[place.slices]),
         )
-    dead = tuple(a.name for a, n, s in zip(frame.amplifiers, noises, stacks, strict=True) if _is_dead(a, n, s))
+    dead = tuple(a.name for a, noise in zip(frame.amplifiers, noises, strict=True) if _is_dead(a, noise))
     for amplifier in frame.amplifiers:
         if amplifier.name in dead:
             _blank(image, variance, mask, amplifier)
@@ -189,9 +189,9 @@ def _planes(
     )
 
 
-def _is_dead(amplifier: RawAmplifier, noise: float, pixels: NDArray[np.float32]) -> bool:
+def _is_dead(amplifier: RawAmplifier, noise: float) -> bool:
     """Whether the overscan is far too noisy, or the imaging pixels do not vary at all."""
-    return noise > DEAD_NOISE_ELECTRONS or float(np.ptp(pixels[::7, ::7])) == 0.0
+    return noise > DEAD_NOISE_ELECTRONS or float(np.ptp(amplifier.data[amplifier.imaging.slices])) == 0.0
 
 
 def _blank(
