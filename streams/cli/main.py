@@ -24,7 +24,6 @@ _NOUNS = {
     "jobs": ("streams.cli.jobs", "The work of a night: list it, explain one job."),
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, put back."),
     "schemas": ("streams.cli.schemas_command", "Schemas of every topic."),
-    "replay": ("streams.cli.replay", "Record a night's inputs, run them again, compare."),
 }
 """Noun to the module of its commands and its line in the help."""
 
