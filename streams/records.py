@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Delivered", "Letter", "Place", "Read"]
+__all__ = ["Delivered", "Letter", "Place", "Read", "offsets_as_headers", "offsets_of_headers"]
 
 Place = tuple[str, int]
 """A topic and one of its partitions."""
@@ -47,3 +47,16 @@ class Letter:
     partition: int | None = None
     then: Callable[[Delivered], Sequence[Letter]] | None = None
     """Further records of the same transaction that must name where this one lies."""
+
+
+def offsets_as_headers(offsets: Mapping[Place, int]) -> tuple[tuple[str, bytes], ...]:
+    """Write offsets as headers of a snapshot, in order of topics and partitions."""
+    return tuple(
+        (f"{topic}/{partition}", str(offset).encode()) for (topic, partition), offset in sorted(offsets.items())
+    )
+
+
+def offsets_of_headers(headers: Mapping[str, bytes]) -> dict[Place, int]:
+    """Read offsets that `offsets_as_headers` wrote."""
+    places = {name.rpartition("/"): offset for name, offset in headers.items()}
+    return {(topic, int(partition)): int(offset) for (topic, _, partition), offset in places.items()}

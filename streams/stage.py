@@ -149,7 +149,8 @@ class TransactionalStage(Generic[S]):
         transaction_timeout_s: float = 10.0,
         patience_s: float = 60.0,
     ) -> None:
-        self._spec, self._name = spec, name
+        self._spec = spec
+        self._state_key = f"{spec.stage}.{name}"
         self._codec = StageCodec(registry, spec.decode)
         self._watcher = watcher or StageWatcher()
         self._faults = faults
@@ -166,6 +167,7 @@ class TransactionalStage(Generic[S]):
             group=spec.group or default_group,
             transactional_id=f"nightcast.{spec.stage}.{name}",
             topics=spec.topics,
+            state_key=self._state_key.encode(),
             shared=spec.shared,
             from_beginning=spec.from_beginning,
             transaction_timeout_s=transaction_timeout_s,
@@ -293,9 +295,8 @@ class TransactionalStage(Generic[S]):
 
     def _snapshot(self) -> Letter:
         payload = self._codec.events.encode(f"{STATE_TOPIC}.{self._spec.stage}", self._state)
-        stage = f"{self._spec.stage}.{self._name}"
-        value = self._codec.events.encode(STATE_TOPIC, StageState(stage=stage, payload=payload))
-        return Letter(topic=STATE_TOPIC, key=stage.encode(), value=value, partition=0)
+        value = self._codec.events.encode(STATE_TOPIC, StageState(stage=self._state_key, payload=payload))
+        return Letter(topic=STATE_TOPIC, key=self._state_key.encode(), value=value, partition=0)
 
     def _refuse(self, read: Read, error: Exception, attempts: int) -> None:
         code = error.code if isinstance(error, NightcastError) else "unexpected"

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -18,9 +18,10 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from infra import kafka
 from infra.errors import KafkaFencedError, KafkaUnavailableError
 from infra.logs import get_logger
+from infra.reading import read_to_end
 from schemas.errors import TransientFailure
 from streams.errors import StageFencedError, StageInterruptedError
-from streams.records import Delivered, Letter, Place, Read
+from streams.records import Delivered, Letter, Place, Read, offsets_as_headers, offsets_of_headers
 
 __all__ = ["STATE_TOPIC", "Delivered", "Letter", "Place", "Read", "StageLog", "TransactionAbortedError"]
 
@@ -55,6 +56,8 @@ class StageLog:
         Stable per process name: a second process of that name fences this one.
     topics
         What is read.
+    state_key
+        Key of this process's snapshots.
     shared
         Whether several processes of the group share the partitions (static members); otherwise this process reads
         all partitions of all topics.
@@ -75,6 +78,7 @@ class StageLog:
         group: str,
         transactional_id: str,
         topics: Sequence[str],
+        state_key: bytes = b"",
         shared: bool = False,
         from_beginning: bool = True,
         transaction_timeout_s: float = 10.0,
@@ -82,7 +86,8 @@ class StageLog:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bootstrap, self._group, self._id = bootstrap, group, transactional_id
-        self._topics, self._shared = tuple(topics), shared
+        self._topics, self._shared, self._state_key = tuple(topics), shared, state_key
+        self._positions: dict[Place, int] = {}
         self._from_beginning = from_beginning
         self._patience_s, self._stopping = patience_s, stopping
         self._producer = kafka.producer(
@@ -178,7 +183,8 @@ class StageLog:
             self._write(letters)
             positions = [TopicPartition(t, p, offset) for (t, p), offset in sorted(offsets.items())]
             if snapshot is not None:
-                (written,) = self._produce([snapshot])
+                headers = offsets_as_headers(self._positions | dict(offsets))
+                (written,) = self._produce([replace(snapshot, headers=headers)])
                 positions.append(TopicPartition(STATE_TOPIC, 0, written.offset))
             before_commit()
             if positions:
@@ -188,6 +194,7 @@ class StageLog:
                     lambda: self._producer.send_offsets_to_transaction(positions, membership, CALL_TIMEOUT_S),
                 )
             self._repeat("commit", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
+            self._positions |= offsets
         except _AbortRequiredError as error:
             _LOGGER.warning("transaction aborted", reason=str(error))
             self._abort()
@@ -270,10 +277,15 @@ class StageLog:
         *committed, state_at = self._repeat(
             "read offsets", lambda: self._consumer.committed([*places, state_place], CALL_TIMEOUT_S)
         )
-        state = self._read_state(state_at.offset) if state_at.offset >= 0 else None
+        snapshot = self._read_state(state_at.offset) if state_at.offset >= 0 else self._find_state()
+        by_snapshot = {} if snapshot is None else offsets_of_headers(snapshot.headers)
+        for place in committed:
+            if _int(place.offset) < 0:
+                place.offset = by_snapshot.get((place.topic, place.partition), -1)
+        self._positions = {(p.topic, p.partition): _int(p.offset) for p in committed if _int(p.offset) >= 0}
         self._consumer.assign([self._start(place) for place in committed])
         self._on_assign(_places(places))
-        return state
+        return None if snapshot is None else snapshot.value
 
     def _all_places(self) -> list[TopicPartition]:
         def ask() -> list[TopicPartition]:
@@ -288,7 +300,7 @@ class StageLog:
         found: list[TopicPartition] = self._repeat("list topics", ask)
         return found
 
-    def _read_state(self, offset: int) -> bytes | None:
+    def _read_state(self, offset: int) -> Read | None:
         reader = kafka.consumer(self._bootstrap, f"{self._group}.state", client_id=self._id)
         try:
             reader.assign([TopicPartition(STATE_TOPIC, 0, offset)])
@@ -296,11 +308,21 @@ class StageLog:
             while not self._over(deadline):
                 message = reader.poll(CALL_TIMEOUT_S)
                 if message is not None and message.error() is None:
-                    value: bytes | None = message.value()
-                    return value if message.offset() == offset else None
+                    return _read(message) if message.offset() == offset else None
             raise StageInterruptedError(f"The state of {self._id} cannot be read back from {STATE_TOPIC}.")
         finally:
             reader.close()
+
+    def _find_state(self) -> Read | None:
+        """Return the last snapshot where the group has no offsets: at the first start, or when the broker dropped them.
+
+        Brokers drop the offsets of a group that was idle for a week or so; snapshots stay, and carry the offsets they belong to.
+        """
+        last = None
+        for message in read_to_end(self._bootstrap, STATE_TOPIC, [0]):
+            if message.key() == self._state_key:
+                last = message
+        return None if last is None else _read(last)
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         self._on_assign(_places(places))

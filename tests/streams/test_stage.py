@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from infra import kafka
 from infra.faults import CrashPoints
 from infra.registry.client import RegistryClient
 from schemas import avro
@@ -88,6 +89,20 @@ def test_state_and_offsets_survive_a_restart(bench: Bench) -> None:
     assert bench.results() == expected(8)
 
 
+def test_state_and_offsets_survive_a_broker_that_forgot_the_group(bench: Bench) -> None:
+    """Brokers drop the offsets of groups that were idle for a week; the snapshot carries its own."""
+    bench.send(range(5))
+    with running(bench.stage()) as stage:
+        eventually(lambda: stage.state.seen == 5)
+    client = kafka.admin(bench.bootstrap)
+    group = f"nightcast.counting.{bench.target}"
+    client.delete_consumer_groups([group])[group].result()
+    bench.send(range(5, 7))
+    with running(bench.stage()) as stage:
+        eventually(lambda: stage.state == Count(seen=7, total=21))
+    assert bench.results() == expected(7)
+
+
 def test_stop_takes_well_under_five_seconds(bench: Bench) -> None:
     bench.send(range(1))
     with running(bench.stage()) as stage:
@@ -161,8 +176,6 @@ def test_younger_process_of_the_same_name_fences_the_older(bench: Bench) -> None
 def test_undecodable_event_goes_to_its_dead_letters_and_the_next_is_handled(
     bench: Bench, payload: bytes, code: str
 ) -> None:
-    from infra import kafka
-
     producer = kafka.producer(bench.bootstrap, client_id="test")
     producer.produce(bench.source, payload, key=b"k")
     assert producer.flush(10) == 0
