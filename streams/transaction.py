@@ -1,7 +1,7 @@
 """One process's place in the log: it reads topics, and writes its outputs, its state and its offsets in one transaction.
 
-This is the only module that knows how librdkafka's transactions fail. Every failure is one of three: it passes when
-the call is repeated, the transaction must be aborted and its inputs read again, or the process must end and be started anew.
+Every failure of a transaction is one of three: it passes when the call is repeated, the transaction must be aborted and
+its inputs read again, or the process must end and be started anew. Only this module tells them apart.
 """
 
 from __future__ import annotations
@@ -63,10 +63,8 @@ class StageLog:
         all partitions of all topics.
     from_beginning
         Where a group without offsets begins.
-    transaction_timeout_s
-        How long a dead process may hold readers of committed records back.
-    patience_s
-        How long an unreachable cluster is waited for before the process ends.
+    transaction_timeout_s, patience_s
+        How long a dead process may hold readers back, and how long an unreachable cluster is waited for.
     stopping
         Tells whether the process has been asked to end.
     """
