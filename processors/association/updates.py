@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from schemas.events import AssociationDecision, DiaObjectVersion, DiaSourceEvent, ObjectUpdate
+from schemas.ids import unpack_dia_source_id
 from schemas.public_avro import encode_rows
 
-__all__ = ["Emitted", "dia_object_versions", "dia_source_events", "object_updates"]
+__all__ = ["dia_object_versions", "dia_source_events", "object_updates"]
 
 Array = np.ndarray[Any, Any]
-Emitted = ObjectUpdate | DiaSourceEvent | DiaObjectVersion
 
 
 def object_updates(
@@ -54,24 +54,23 @@ def object_updates(
         )
 
 
-def dia_source_events(decision: AssociationDecision) -> Iterator[DiaSourceEvent]:
-    """Yield one event for each DIASource, in order of their identifiers."""
-    sources = decision.diasources.to_array()
-    for row, record in zip(sources, encode_rows(sources, "diaSource"), strict=True):
-        yield DiaSourceEvent(
-            dia_source_id=int(row["diaSourceId"]),
-            dia_object_id=int(row["diaObjectId"]),
-            visit=int(row["visit"]),
-            detector=int(row["detector"]),
-            record=record,
-        )
+def dia_source_events(updates: Iterable[ObjectUpdate]) -> Iterator[DiaSourceEvent]:
+    """Yield one event for each DIASource of updates, in their order."""
+    for update in updates:
+        for identifier, record in zip(update.dia_source_ids, update.diasources, strict=True):
+            yield DiaSourceEvent(
+                dia_source_id=identifier,
+                dia_object_id=update.dia_object_id,
+                visit=update.visit,
+                detector=unpack_dia_source_id(identifier).detector,
+                record=record,
+            )
 
 
-def dia_object_versions(decision: AssociationDecision, versions: Array) -> Iterator[DiaObjectVersion]:
-    """Yield one event for each new version, in order of the objects' identifiers."""
-    records = encode_rows(versions, "diaObject")
-    for identifier, record in zip(versions["diaObjectId"].tolist(), records, strict=True):
-        yield DiaObjectVersion(dia_object_id=identifier, visit=decision.visit, record=record)
+def dia_object_versions(updates: Iterable[ObjectUpdate]) -> Iterator[DiaObjectVersion]:
+    """Yield one event for the new version in each update, in their order."""
+    for update in updates:
+        yield DiaObjectVersion(dia_object_id=update.dia_object_id, visit=update.visit, record=update.dia_object)
 
 
 def _groups(object_ids: Array) -> dict[int, list[int]]:

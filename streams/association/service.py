@@ -6,7 +6,6 @@ the log; what is emitted is computed from the logged decision and the folded sto
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -199,15 +198,14 @@ class AssociationService:
     def _records(self, decision: AssociationDecision) -> Iterator[Outgoing]:
         versions = object_versions(self._state.view, decision, rules=self._rules)
         sent = self._order.readout_sent(decision.visit)
-        updates = object_updates(decision, versions, last_readout_sent_unix_s=sent)
-        return itertools.chain(
-            (Outgoing(topic="object-updates", key=one.dia_object_id, record=one) for one in updates),
-            (Outgoing(topic="diasources", key=one.dia_object_id, record=one) for one in dia_source_events(decision)),
-            (
-                Outgoing(topic="diaobjects", key=one.dia_object_id, record=one)
-                for one in dia_object_versions(decision, versions)
-            ),
-        )
+        updates = list(object_updates(decision, versions, last_readout_sent_unix_s=sent))
+        for topic, events in (
+            ("object-updates", updates),
+            ("diasources", dia_source_events(updates)),
+            ("diaobjects", dia_object_versions(updates)),
+        ):
+            for event in events:
+                yield Outgoing(topic=topic, key=event.dia_object_id, record=event)
 
     def _answer(self, answer: Answer) -> None:
         """Name the known objects of an announced field."""

@@ -163,7 +163,8 @@ def _expect(
 ) -> None:
     expected.log.append(avro.encode(decision))
     versions = object_versions(night.view, decision)
-    for update in object_updates(decision, versions, last_readout_sent_unix_s=sent):
+    updates = list(object_updates(decision, versions, last_readout_sent_unix_s=sent))
+    for update in updates:
         expected.updates[update.dia_object_id, update.visit] = avro.encode(update)
         months = months_of(update)
         key = block_key(update.dia_object_id, months[-1])
@@ -171,9 +172,9 @@ def _expect(
         blocks = [table.get(block_key(update.dia_object_id, month)) for month in months]
         for alert in assembled_alerts(update, applied_at, blocks):
             expected.alerts[alert.alert_id] = avro.encode(alert)
-    for source in dia_source_events(decision):
+    for source in dia_source_events(updates):
         expected.sources[source.dia_source_id] = avro.encode(source)
-    for version in dia_object_versions(decision, versions):
+    for version in dia_object_versions(updates):
         expected.objects[version.dia_object_id, version.visit] = avro.encode(version)
 
 
@@ -259,7 +260,7 @@ class Keeper:
         self.children = children
         self.deaths: dict[str, list[int]] = defaultdict(list)
 
-    def wait(self, done: Callable[[], bool], *, for_s: float = 90.0) -> None:
+    def wait(self, done: Callable[[], bool], *, for_s: float = 180.0) -> None:
         """Wait for a condition, starting again what has died meanwhile."""
         deadline = time.monotonic() + for_s
         while not done():

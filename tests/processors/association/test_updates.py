@@ -35,8 +35,10 @@ def test_each_object_touched_has_one_update_with_its_rows() -> None:
     at_object = decode_record(updates[seen].forced[0], "diaForcedSource")
     assert (at_object["diaObjectId"], at_object["visit"]) == (seen, second)
     assert at_object["diaForcedSourceId"] > 0
-    assert [e.dia_source_id for e in dia_source_events(decision)] == rows["diaSourceId"].tolist()
-    assert [e.record for e in dia_object_versions(decision, versions)] == [u.dia_object for u in updates.values()]
+    assert [e.dia_source_id for e in dia_source_events(updates.values())] == [
+        i for u in updates.values() for i in u.dia_source_ids
+    ]
+    assert [e.record for e in dia_object_versions(updates.values())] == [u.dia_object for u in updates.values()]
 
 
 def test_a_late_result_is_named_as_the_cause() -> None:
