@@ -154,7 +154,8 @@ def list_alerts(
 
 @app.command()
 def export(
-    what: Annotated[list[str] | None, typer.Argument(help="Ids of alerts or objects in the store, or files.")] = None,
+    what: Annotated[list[str] | None, typer.Argument(help="Ids of alerts in the store, or files.")] = None,
+    of_object: Annotated[list[str] | None, typer.Option("--object", help="All alerts of this object.")] = None,
     form: Annotated[str, typer.Option("--form", "-f", help="avro, json, fits or parquet.")] = "avro",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; a folder for FITS.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every alert of the store.")] = False,
@@ -164,11 +165,11 @@ def export(
 
     if form not in set(Form):
         raise typer.BadParameter(f"'{form}' is none of {', '.join(Form)}", param_hint="--form")
-    if not what and not everything:
-        raise typer.BadParameter("name ids or files, or say --all")
+    if not what and not of_object and not everything:
+        raise typer.BadParameter("name ids, files or objects, or say --all")
     target = out or Path("alerts" if form == "fits" else f"alerts.{form}")
     with one_sentence_errors():
-        alerts = list(_everything() if everything else _opened(what or []))
+        alerts = list(_everything()) if everything else [*_opened(what or []), *_of_objects(of_object or [])]
         files = write_alerts(alerts, Form(form), target)
     typer.echo(f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'} in {files[0] if len(files) == 1 else target}")
 
@@ -188,9 +189,10 @@ def rebuild() -> None:
 
 
 def _opened(what: list[str]) -> Iterator[OpenedAlert]:
-    """Open alerts by id (of an alert, or of an object: all of its alerts) and by file."""
+    """Open alerts by id and by file."""
     from streams.alert_files import open_alert_file
     from streams.cli.view_access import current_view, identifier_of
+    from streams.views import queries
     from streams.views.errors import RequestError
 
     with ExitStack() as stack:
@@ -206,18 +208,22 @@ def _opened(what: list[str]) -> Iterator[OpenedAlert]:
                 raise RequestError(f"'{name}' is neither an identifier nor a file.") from None
             if view is None:
                 view = stack.enter_context(current_view(load()))
-            yield from _from_store(view, number)
+            with view.reading() as connection:
+                message = queries.packet(connection, number)
+            yield from _open_message(view, message)
 
 
-def _from_store(view: View, number: int) -> Iterator[OpenedAlert]:
+def _of_objects(numbers: list[str]) -> Iterator[OpenedAlert]:
+    from streams.cli.view_access import current_view, identifier_of
     from streams.views import queries
 
-    with view.reading() as connection:
-        members = [row.alert_id for row in queries.alerts_of_object(connection, number)]
-        members = [number] if number in members or not members else members
-        messages = [queries.packet(connection, member) for member in members]
-    for message in messages:
-        yield from _open_message(view, message)
+    with current_view(load()) as view:
+        for number in numbers:
+            with view.reading() as connection:
+                members = queries.alerts_of_object(connection, identifier_of(number))
+                messages = [queries.packet(connection, member.alert_id) for member in members]
+            for message in messages:
+                yield from _open_message(view, message)
 
 
 def _everything() -> Iterator[OpenedAlert]:

@@ -47,7 +47,7 @@ class Follower:
         self._client = consumer(bootstrap, f"alerts-tail-{uuid.uuid4().hex[:12]}", extra={"enable.partition.eof": True})
         self._open: set[int] = set()
 
-    def start(self, timeout_s: float = 10.0) -> None:
+    def start(self, timeout_s: float = 5.0) -> None:
         """Find the topic's partitions and begin to read.
 
         Raises

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,9 +120,12 @@ def read_stamp(file: bytes) -> Stamp:
         When the bytes are no FITS image.
     """
     from astropy.io import fits
+    from astropy.io.fits.verify import VerifyWarning
 
+    # other surveys' cards are not always in the standard's fixed format
+    quiet = warnings.catch_warnings(action="ignore", category=VerifyWarning)
     try:
-        with fits.open(io.BytesIO(file), memmap=False) as hdus:
+        with quiet, fits.open(io.BytesIO(file), memmap=False) as hdus:
             image = next(hdu for hdu in hdus if getattr(hdu, "data", None) is not None)
             pixels = np.asarray(image.data, dtype=np.float64)
             header = hdus[0].header

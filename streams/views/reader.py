@@ -27,6 +27,9 @@ _LOGGER = get_logger(__name__)
 BATCH = 500
 """Messages folded in one transaction of the database."""
 
+_STOP_S = 1.5
+"""How long a reader that shall stop is waited for."""
+
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 """Waits before the next attempt after Kafka or the registry failed; the last one repeats."""
 
@@ -89,10 +92,13 @@ class ViewReader:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, at most a second later."""
+        """End the thread; one that still waits for Kafka is left to end with the process.
+
+        That is safe: a transaction of the database is whole or not at all.
+        """
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=_STOP_S)
 
     def catch_up(self, timeout_s: float = 30.0) -> int:
         """Fold everything there is now and return how many messages were new.
@@ -103,7 +109,7 @@ class ViewReader:
             When the end is not reached in time.
         """
         deadline = time.monotonic() + timeout_s
-        client = self._connect(timeout_s=min(10.0, timeout_s))
+        client = self._connect(timeout_s=min(5.0, timeout_s))
         try:
             folded = 0
             while not self._assigned <= self._ended:
@@ -133,7 +139,7 @@ class ViewReader:
             failures += 1
 
     def _follow(self) -> None:
-        client = self._connect(timeout_s=5.0)
+        client = self._connect(timeout_s=3.0)
         self._trouble = None
         refreshed = time.monotonic()
         try:

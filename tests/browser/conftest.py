@@ -61,23 +61,24 @@ def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     chromium.get_log("browser")
     yield chromium
     complaints = [entry for entry in chromium.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-    chromium.get("about:blank")
     assert complaints == []
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def served(tmp_path: Path, chromium: webdriver.Chrome) -> Iterator[Served]:
     """A toolkit with four objects of five alerts each, served on a free port."""
     stories = build_sky(objects=4, epochs=6)
     with serving(make_toolkit(tmp_path, stories), stories) as found:
         yield found
+        chromium.get("about:blank")  # a page that outlives its server would complain
 
 
 @pytest.fixture
-def served_empty(tmp_path: Path) -> Iterator[Served]:
+def served_empty(tmp_path: Path, chromium: webdriver.Chrome) -> Iterator[Served]:
     """A toolkit with nothing in it."""
     with serving(make_toolkit(tmp_path), []) as found:
         yield found
+        chromium.get("about:blank")
 
 
 class serving:

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from infra.kafka import producer
+from infra.public_schemas import register_public
+from infra.registry.client import RegistryClient
 from infra.settings import load_settings
 from schemas import events
 from schemas.errors import UnknownSchemaError
@@ -90,7 +93,7 @@ def make_view(folder: Path) -> View:
 def make_toolkit(folder: Path, stories: Iterable[Story] = ()) -> Toolkit:
     """Return a toolkit whose view holds some stories, their ledger, manifests, jobs and quality."""
     view = make_view(folder)
-    fill(view, messages_of(view, list(stories)))
+    fill(view, messages_of(view.codec, list(stories)))
     return Toolkit(settings=load_settings(data_dir=folder), view=view, log=TellingLog(view), changes=Changes())
 
 
@@ -113,7 +116,7 @@ def alert_messages(stories: Iterable[Story], first_offset: int = 0) -> list[Mess
     ]  # fmt: skip
 
 
-def messages_of(view: View, stories: list[Story]) -> list[Message]:
+def messages_of(codec: EventCodec, stories: list[Story]) -> list[Message]:
     """Return every message that the toolkit reads for some stories."""
     found = alert_messages(stories)
     alerts = [alert for story in stories for alert in story.alerts]
@@ -128,8 +131,21 @@ def messages_of(view: View, stories: list[Story]) -> list[Message]:
     for topic, key, event in facts:
         offset = offsets.get(topic, 0)
         offsets[topic] = offset + 1
-        found.append(_message(view.codec, topic, key, event, offset))
+        found.append(_message(codec, topic, key, event, offset))
     return found
+
+
+def put_into_kafka(bootstrap: str, registry_url: str, stories: list[Story]) -> None:
+    """Write everything that the toolkit reads, and the public topic, into the topics of a real cluster."""
+    registry = RegistryClient(registry_url)
+    register_public(registry)
+    client = producer(bootstrap, client_id="built-alerts")
+    for message in messages_of(EventCodec(registry), stories):
+        client.produce(message.topic, key=message.key, value=message.value)
+        client.poll(0)
+    for alert in (alert for story in stories for alert in story.alerts):
+        client.produce("lsst-alerts-v11", key=str(alert.object_id).encode(), value=alert.framed)
+    assert client.flush(30) == 0
 
 
 def _message(codec: EventCodec, topic: str, key: str, event: Any, offset: int) -> Message:
