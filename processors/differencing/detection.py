@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from processors.differencing.planes import has_plane, set_plane
+from processors.differencing.planes import set_plane
 from schemas.masks import MaskPlane
 
 __all__ = ["PEAK_DTYPE", "detect_peaks", "footprint_sizes", "mark_detections", "psf_response"]
@@ -51,34 +51,28 @@ def psf_response(psf: Pixels, half: int) -> NDArray[np.float64]:
 def detect_peaks(
     snr: Pixels,
     error: Pixels,
-    mask: NDArray[np.uint16],
     *,
     response: Pixels,
     fwhm: float,
     threshold: float = THRESHOLD,
-    dropped: int,
-) -> tuple[NDArray[Any], int]:
+) -> NDArray[Any]:
     """Find sources in a score map.
 
     Parameters
     ----------
     snr, error
         Score and error of the flux at every pixel.
-    mask
-        Planes; a peak on one of ``dropped`` is not a source.
     response
         Result of `psf_response`.
     fwhm
         Width of the PSF, pixels.
     threshold
         Least absolute score.
-    dropped
-        Planes, as bits.
 
     Returns
     -------
-    tuple
-        Peaks (`PEAK_DTYPE`, strongest first) and the number of peaks dropped for their pixels.
+    ndarray
+        Peaks (`PEAK_DTYPE`), strongest first. A peak may lie on an unusable pixel when most of its PSF does not.
     """
     rows, columns = _local_extremes(np.ascontiguousarray(snr, dtype=np.float32), threshold)
     score = snr[rows, columns].astype(np.float64)
@@ -86,9 +80,7 @@ def detect_peaks(
     rows, columns, score = rows[order], columns[order], score[order]
     keep = _independent(columns, rows, score, error[rows, columns].astype(np.float64), response, fwhm, threshold)
     rows, columns, score = rows[keep], columns[keep], score[keep]
-    clean = ~has_plane(mask[rows, columns], dropped)
-    lost = int(np.count_nonzero(~clean))
-    return _pair_lobes(columns[clean], rows[clean], score[clean], fwhm), lost
+    return _pair_lobes(columns, rows, score, fwhm)
 
 
 @njit(cache=True)

@@ -19,7 +19,7 @@ from processors.differencing.kernel_basis import make_basis
 from processors.differencing.kernel_stars import select_kernel_stars
 from processors.differencing.layers import Layers, VisitInfo
 from processors.differencing.measurement import measure_sources
-from processors.differencing.planes import DROPPED_CENTRE, UNUSABLE, combine_masks, has_plane, set_plane
+from processors.differencing.planes import DROPPED_CENTRE, UNUSABLE, combine_masks, grow, has_plane, is_lost, set_plane
 from processors.differencing.psf import PsfGrid, PsfModel, adaptive_moments
 from processors.differencing.registration import measure_shift
 from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, matched_filter
@@ -48,6 +48,9 @@ HOPELESS_RESIDUAL = 0.2
 
 EDGE_PIXELS = 4
 """Border in which a centroid cannot be trusted."""
+
+WING_PIXELS = 40
+"""Reach of a saturated star's wings, pixels."""
 
 STAMP_HALF = 12
 """Half size of kernel stamps, pixels."""
@@ -136,19 +139,17 @@ def difference(
     layers, matching, kernel = subtraction.layers, subtraction.matching, subtraction.kernel
     layers = _without_streaks(layers, subtraction.fwhm)
     score, layers = _score(subtraction.frame, layers, _systematics(systematics or Systematics(), kernel))
-    peaks, dropped = detect_peaks(
-        score.snr,
-        score.error,
-        layers.mask,
-        response=psf_response(layers.psf.mean, 24),
-        fwhm=subtraction.fwhm,
-        dropped=DROPPED_CENTRE,
-    )
+    peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=subtraction.fwhm)
     rows, fits = measure_sources(layers, peaks, footprint_sizes(score.snr, peaks), info or VisitInfo())
+    spoiled = _centre_spoiled(layers.mask, rows)
     sharp = is_sharper_than_psf(layers.difference, layers.variance, layers.usable, layers.psf, fits=fits)
-    sources = _canonical(rows[~(sharp & (rows["isDipole"] != 1))], info)
+    sharp &= (rows["isDipole"] != 1) & ~spoiled
+    sources = _canonical(rows[~sharp & ~spoiled], info)
     metrics = _metrics(subtraction, layers, score, sources)
-    metrics |= {"peaks_on_bad_pixels": float(dropped), "cosmic_rays": float(np.count_nonzero(sharp))}
+    metrics |= {
+        "peaks_on_bad_pixels": float(np.count_nonzero(spoiled)),
+        "cosmic_rays": float(np.count_nonzero(sharp)),
+    }
     return DifferenceResult(
         image=layers.difference,
         variance=layers.variance,
@@ -164,6 +165,15 @@ def difference(
         sources=sources,
         metrics=metrics,
     )
+
+
+def _centre_spoiled(mask: NDArray[np.uint16], rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell whose centre lies off the image or on a pixel that says nothing of the sky."""
+    height, width = mask.shape
+    x, y = (np.floor(rows[name].astype(float) + 0.5).astype(int) for name in ("x", "y"))
+    outside = (x < 0) | (y < 0) | (x >= width) | (y >= height)
+    centre = mask[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
+    return np.asarray(outside | has_plane(centre, DROPPED_CENTRE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +222,7 @@ def _subtract(science: ScienceImage, template: Template, largest_order: int) -> 
     frame = FourierFrame(shape, pad)
     mask = _joined_mask(science.mask, warped, matching)
     usable = ~has_plane(mask, UNUSABLE)
-    image = _smoothed(frame, science.image, usable, _inner(warped.image, pad), matching.smoothing_sigma)
+    image = _smoothed(frame, science.image, ~is_lost(mask), warped.image, matching.smoothing_sigma)
     x, y = _stars(image, science.variance, warped, mask)
     shifted = measure_shift(
         image,
@@ -270,11 +280,14 @@ def _joined_mask(science: NDArray[np.uint16], warped: WarpedTemplate, matching: 
     return mask
 
 
-def _smoothed(frame: FourierFrame, image: Pixels, usable: NDArray[np.bool_], filling: Pixels, sigma: float) -> Pixels:
-    """Return the science image smoothed by a Gaussian, unusable pixels filled from the template first."""
-    filled = np.where(usable, image, filling).astype(np.float32)
+def _smoothed(frame: FourierFrame, image: Pixels, known: NDArray[np.bool_], filling: Pixels, sigma: float) -> Pixels:
+    """Return the science image smoothed by a Gaussian; unknown pixels, and those beyond the edge, are the template's."""
+    pad = frame.pad
+    filled = np.array(filling, dtype=np.float32)
+    inner = filled[pad : pad + frame.shape[0], pad : pad + frame.shape[1]]
+    inner[known] = image[known]
     if sigma == 0.0:
-        return filled
+        return inner.copy()
     return frame.back(frame.forward(filled) * frame.gaussian(sigma))
 
 
@@ -349,7 +362,9 @@ def _layers(
     rows, columns = frame.shape
     template_variance = spread / np.float32(np.sum(middle**2))
     noise = float(np.median(science.variance[usable])), float(np.median(template_variance[usable]))
-    white = whiten(frame, np.where(usable, raw, 0), kernel=middle, smoothing=matching.smoothing_sigma, noise=noise)
+    white = whiten(
+        frame, np.where(is_lost(mask), 0, raw), kernel=middle, smoothing=matching.smoothing_sigma, noise=noise
+    )
     psf = whitened_psf(
         science_psf, kernel=middle, smoothing=matching.smoothing_sigma, noise=noise, half=min(science_psf.half + 4, 30)
     )
@@ -398,7 +413,9 @@ def _without_streaks(layers: Layers, fwhm: float) -> Layers:
 
 def _systematics(floor: Systematics, kernel: Kernel) -> Systematics:
     return Systematics(
-        flux_fraction=min(max(floor.flux_fraction, kernel.flux_scatter), 0.02), centroid_pixels=floor.centroid_pixels
+        flux_fraction=min(max(floor.flux_fraction, kernel.flux_scatter), 0.02),
+        centroid_pixels=floor.centroid_pixels,
+        saturated_fraction=floor.saturated_fraction,
     )
 
 
@@ -413,7 +430,8 @@ def _score(frame: FourierFrame, layers: Layers, systematics: Systematics) -> tup
     )
     score = calibrate_noise(score, layers.usable)
     variance = (layers.variance * np.float32(score.noise_scale**2)).astype(np.float32)
-    return add_systematics(score, systematics), replace(layers, variance=variance)
+    wings = grow(has_plane(layers.mask, MaskPlane.SAT_TEMPLATE), WING_PIXELS)
+    return add_systematics(score, systematics, wings), replace(layers, variance=variance)
 
 
 def _canonical(rows: NDArray[Any], info: VisitInfo | None) -> NDArray[Any]:

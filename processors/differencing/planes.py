@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from schemas.masks import MaskPlane
 
-__all__ = ["DROPPED_CENTRE", "UNUSABLE", "combine_masks", "grow", "has_plane", "set_plane"]
+__all__ = ["DROPPED_CENTRE", "UNUSABLE", "combine_masks", "grow", "has_plane", "is_lost", "set_plane"]
 
 UNUSABLE = int(
     MaskPlane.BAD | MaskPlane.SAT | MaskPlane.INTRP | MaskPlane.NO_DATA | MaskPlane.SAT_TEMPLATE | MaskPlane.STREAK
@@ -29,6 +29,13 @@ def has_plane(mask: NDArray[np.uint16], planes: int) -> NDArray[np.bool_]:
 def set_plane(mask: NDArray[np.uint16], where: Any, planes: int) -> None:
     """Set planes, in place, where an index or a boolean array says."""
     mask[where] |= np.uint16(int(planes))
+
+
+def is_lost(mask: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Tell which unusable pixels have not even an interpolated value."""
+    return has_plane(mask, UNUSABLE) & (
+        ~has_plane(mask, MaskPlane.INTRP) | has_plane(mask, MaskPlane.SAT | MaskPlane.NO_DATA | MaskPlane.SAT_TEMPLATE)
+    )
 
 
 def grow(plane: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

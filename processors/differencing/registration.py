@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from processors.differencing.kernel import spatial_terms
 from processors.differencing.sky import SkyMap
 
-__all__ = ["ShiftedSky", "measure_shift"]
+__all__ = ["ShiftedSky", "best_offset", "measure_shift", "star_centroids"]
 
 WORTHWHILE_PIXELS = 0.03
 """Rms of the fitted shift below which the template is not warped again."""
@@ -67,8 +67,7 @@ def measure_shift(
     ShiftedSky or None
         None when the shift is too small, or the stars too few, to make a second warp worthwhile.
     """
-    here = _centroids(np.ascontiguousarray(science, dtype=np.float64), x, y, sigma)
-    there = _centroids(np.ascontiguousarray(template, dtype=np.float64), x, y, sigma)
+    here, there = star_centroids(science, x, y, sigma), star_centroids(template, x, y, sigma)
     offset = there - here
     good = np.isfinite(offset).all(axis=1) & (np.hypot(offset[:, 0], offset[:, 1]) < 2.0)
     shape = (science.shape[0], science.shape[1])
@@ -82,6 +81,44 @@ def measure_shift(
     if float(np.sqrt(np.mean(moved**2) * 2)) < WORTHWHILE_PIXELS:
         return None
     return ShiftedSky(sky=sky, shape=shape, order=order, x_shift=shifts[0], y_shift=shifts[1])
+
+
+def best_offset(science: Pixels, template: Pixels, offsets: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return which of some offsets of whole pixels makes two images most alike.
+
+    Parameters
+    ----------
+    science, template
+        Images without background.
+    offsets
+        Candidates: the template's pixel ``(x + dx, y + dy)`` shows the sky of the science image's pixel ``(x, y)``.
+    """
+
+    def likeness(offset: tuple[int, int]) -> float:
+        first, second = _overlap(science, template, offset)
+        if first.size < 100:
+            return -1.0
+        first, second = first - first.mean(), second - second.mean()
+        return float(np.sum(first * second) / np.sqrt(max(np.sum(first**2) * np.sum(second**2), 1e-30)))
+
+    return max(offsets, key=likeness)
+
+
+def _overlap(science: Pixels, template: Pixels, offset: tuple[int, int]) -> tuple[Pixels, Pixels]:
+    dx, dy = offset
+    x0, y0 = max(0, -dx), max(0, -dy)
+    x1, y1 = min(science.shape[1], template.shape[1] - dx), min(science.shape[0], template.shape[0] - dy)
+    if x1 <= x0 or y1 <= y0:
+        return np.zeros(0), np.zeros(0)
+    return (
+        np.asarray(science[y0:y1, x0:x1], dtype=np.float64),
+        np.asarray(template[y0 + dy : y1 + dy, x0 + dx : x1 + dx], dtype=np.float64),
+    )
+
+
+def star_centroids(image: Pixels, x: Pixels, y: Pixels, sigma: float) -> NDArray[np.float64]:
+    """Return windowed centroids (columns, rows) of stars near given pixels, NaN where there is none; shape (stars, 2)."""
+    return np.asarray(_centroids(np.ascontiguousarray(image, dtype=np.float64), x, y, sigma))
 
 
 def _robust_fit(terms: Pixels, values: Pixels) -> NDArray[np.float64]:

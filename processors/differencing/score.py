@@ -28,8 +28,10 @@ class Systematics:
 
     flux_fraction: float = 0.003
     """Error of the flux as a part of the static flux under it."""
-    centroid_pixels: float = 0.01
-    """Error of relative position, pixels."""
+    centroid_pixels: float = 0.05
+    """Error of relative position, pixels; refraction in the air moves red and blue stars apart by as much."""
+    saturated_fraction: float = 0.02
+    """Further part of the static flux within reach of a saturated star, whose wings are not those of its kernel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +114,23 @@ def calibrate_noise(score: ScoreMap, usable: NDArray[np.bool_]) -> ScoreMap:
     )
 
 
-def add_systematics(score: ScoreMap, systematics: Systematics) -> ScoreMap:
-    """Add to the score's error what an imperfect kernel, PSF and registration leave on static sources."""
+def add_systematics(score: ScoreMap, systematics: Systematics, saturated: NDArray[np.bool_]) -> ScoreMap:
+    """Add to the score's error what an imperfect kernel, PSF and registration leave on static sources.
+
+    Parameters
+    ----------
+    score
+        Map with errors from noise alone.
+    systematics
+        Their sizes.
+    saturated
+        Pixels within the wings of saturated stars.
+    """
     by_y, by_x = np.gradient(score.static_flux)
-    extra = np.float32(systematics.flux_fraction) * np.abs(score.static_flux)
+    fraction = np.where(
+        saturated, systematics.flux_fraction + systematics.saturated_fraction, systematics.flux_fraction
+    )
+    extra = fraction.astype(np.float32) * np.abs(score.static_flux)
     moved = np.float32(systematics.centroid_pixels) * np.hypot(by_x, by_y)
     error = np.sqrt(score.error**2 + extra**2 + moved**2)
     return replace(score, snr=(score.flux / error).astype(np.float32))

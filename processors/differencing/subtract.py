@@ -53,11 +53,9 @@ class Matching:
     @property
     def smoothing_noise(self) -> float:
         """Factor by which the smoothing changes the variance of a pixel."""
-        if self.smoothing_sigma == 0:
-            return 1.0
-        side = np.arange(-12, 13)
-        line = np.exp(-0.5 * (side / self.smoothing_sigma) ** 2)
-        return float(np.sum((line / line.sum()) ** 2) ** 2)
+        frequency = np.fft.fftfreq(64)
+        line = np.exp(-4 * (np.pi * self.smoothing_sigma * frequency) ** 2)
+        return float(np.mean(line) ** 2)
 
 
 def plan_matching(science_psf: Pixels, template_psf: Pixels) -> Matching:
