@@ -70,7 +70,7 @@ def _opened(source: bytes | Path) -> Iterator[fits.HDUList]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
             with fits.open(io.BytesIO(data), lazy_load_hdus=False, memmap=False) as hdus:
-                _check_length(hdus, len(data), name)
+                _check_length(hdus, data, name)
                 yield hdus
     except (EOFError, zlib.error) as error:
         raise TruncatedFitsError(f"{name} is a gzip file that ends too early.") from error
@@ -78,11 +78,16 @@ def _opened(source: bytes | Path) -> Iterator[fits.HDUList]:
         raise FitsFileError(f"{name} cannot be read as FITS: {error}.") from error
 
 
-def _check_length(hdus: fits.HDUList, length: int, name: str) -> None:
+def _check_length(hdus: fits.HDUList, data: bytes, name: str) -> None:
+    """Refuse a file whose last data are short, or that ends in a header cut short (astropy leaves that one out)."""
+    end = 0
     for hdu in hdus:
         place = hdu.fileinfo()
-        if place is not None and place["datLoc"] + place["datSpan"] > length:
+        end = place["datLoc"] + place["datSpan"]
+        if end > len(data):
             raise TruncatedFitsError(f"{name} ends before the data of its extension {hdu.name or 'PRIMARY'}.")
+    if data[end:].strip(b"\0"):
+        raise TruncatedFitsError(f"{name} ends within the header that follows {hdus[-1].name or 'PRIMARY'}.")
 
 
 def _values(header: fits.Header) -> dict[str, HeaderValue]:

@@ -18,8 +18,11 @@ __all__ = ["Background", "mask_objects", "measure_background"]
 CELL = 128
 """Pixels of a mesh cell: smaller cells follow galaxies and bright stars (design page, section 5)."""
 
-OBJECT_SIGMA = 1.5
-"""Smoothed excess, in its own noise, from which a pixel belongs to an object."""
+OBJECT_SIGMAS = (3.0, 6.0, 12.0, 25.0, 50.0)
+"""Smoothed excess, in its own noise, from which a pixel belongs to an object: the first that leaves enough sky is taken."""
+
+MOST_MASKED = 0.45
+"""Share of the usable pixels that objects may take; a mesh cell with more than half of its pixels masked has no level in sep."""
 
 UNUSABLE = int(MaskPlane.BAD | MaskPlane.SAT | MaskPlane.NO_DATA)
 
@@ -60,23 +63,29 @@ def measure_background(
     if objects is None:
         first = _mesh(image, unusable)
         objects = mask_objects(image - first.back(dtype=np.float32), unusable, float(first.globalrms))
+    if objects[~unusable].mean() > MOST_MASKED:
+        objects = np.zeros_like(unusable)
     final = _mesh(image, unusable | objects)
     return Background(image=final.back(dtype=np.float32), level=float(final.globalback), rms=float(final.globalrms))
 
 
 def _mesh(image: NDArray[np.float32], unusable: NDArray[np.bool_]) -> Any:
     cell = min(CELL, *image.shape)
-    size = max(3, min(3, min(image.shape) // cell))
-    return sep.Background(image, mask=unusable, bw=cell, bh=cell, fw=size, fh=size)
+    return sep.Background(image, mask=unusable, bw=cell, bh=cell, fw=3, fh=3)
 
 
 def mask_objects(residual: NDArray[np.float32], unusable: NDArray[np.bool_], rms: float) -> NDArray[np.bool_]:
     """Return where a smoothed, sky-subtracted image stands out of its noise, grown by a few pixels.
 
-    ``residual`` must be finite; ``unusable`` pixels count as sky.
+    ``residual`` must be finite; ``unusable`` pixels count as sky. In a crowded field the limit rises until sky is left.
     """
     width = 2.0
     smooth = ndimage.gaussian_filter(np.where(unusable, np.float32(0), residual), width, truncate=3)
     noise = rms / (2 * width * np.sqrt(np.pi))
-    found = smooth > OBJECT_SIGMA * 2 * noise
-    return np.asarray(ndimage.uniform_filter(found.astype(np.float32), 9) > 1e-3)
+    objects = np.zeros_like(unusable)
+    for limit in OBJECT_SIGMAS:
+        found = smooth > limit * noise
+        objects = np.asarray(ndimage.uniform_filter(found.astype(np.float32), 9) > 1e-3)
+        if objects[~unusable].mean() <= MOST_MASKED:
+            break
+    return objects

@@ -55,6 +55,15 @@ def test_the_sky_is_found_under_stars() -> None:
     assert background.rms == pytest.approx(np.sqrt(1000), rel=0.03)
 
 
+def test_a_crowded_field_still_has_a_sky() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.uniform(0, 256, 500), rng.uniform(0, 256, 500)
+    clean = 1000 + draw_stars((256, 256), x, y, 10 ** rng.uniform(3, 5.5, 500), 6.0)
+    background = measure_background(rng.poisson(clean).astype(np.float32), np.zeros((256, 256), np.uint16))
+    assert 1000 < background.level < 1000 + 0.5 * (np.median(clean) - 1000)
+    assert background.rms > 20
+
+
 def test_masked_pixels_do_not_touch_the_sky() -> None:
     image = np.random.default_rng(1).normal(100, 10, (256, 256)).astype(np.float32)
     mask = np.zeros(image.shape, np.uint16)
