@@ -1,0 +1,141 @@
+"""Read what a comparison looks at from the topics of a run: the science, never jobs, heartbeats or telemetry."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Message
+
+from infra.reading import headers_of, place_of, read_to_end
+from schemas import avro
+from schemas.errors import UndecodableEventError
+from schemas.events import LateResult, ReadoutEnded, VisitClosed, VisitEvent
+from schemas.ids import day_obs_of
+from schemas.topics import topic
+from schemas.wire import unframe
+from streams.event_log import append_time
+from streams.replay.compare import Comparison, Key, Log, collect, compare_topic, latency_shift
+from streams.replay.errors import ReplayError
+from streams.replay.readable import readable
+
+__all__ = ["COMPARED", "RunLogs", "compare_runs", "read_run"]
+
+COMPARED = ("detector-results", "association-log", "object-updates", "diasources", "diaobjects", "alert-store")
+"""What a replay must give again, byte for byte (architecture.md, section 4)."""
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "detector-results": ("visit", "detector"),
+    "association-log": ("visit", "sequence"),
+    "object-updates": ("dia_object_id", "visit", "sequence"),
+    "diasources": ("dia_source_id",),
+    "diaobjects": ("dia_object_id",),
+}
+"""Fields by which a topic's records are known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLogs:
+    """The records of one run."""
+
+    logs: Mapping[str, Log]
+    latency_s: Mapping[int, float]
+    """Alert id to the seconds from the last end of read-out to the alert, both by the broker's clock."""
+
+
+def compare_runs(first: RunLogs, second: RunLogs) -> Comparison:
+    """Compare two runs topic by topic.
+
+    Raises
+    ------
+    ReplayError
+        When both are empty: nothing equals nothing, but that proves nothing.
+    """
+    if not any(log.values for run in (first, second) for log in run.logs.values()):
+        raise ReplayError("Neither of the two runs holds anything of these nights.")
+    topics = tuple(
+        compare_topic(name, first.logs[name], second.logs[name], decode=functools.partial(readable, name))
+        for name in COMPARED
+    )
+    return Comparison(topics=topics, latency=latency_shift(first.latency_s, second.latency_s))
+
+
+def read_run(bootstrap: str, nights: Collection[int] = ()) -> RunLogs:
+    """Read the records of a run.
+
+    Parameters
+    ----------
+    bootstrap
+        Address of its cluster.
+    nights
+        Only these nights; all when empty.
+
+    Raises
+    ------
+    KafkaRequestError
+        When the cluster lacks a topic.
+    KafkaUnavailableError
+        When it does not answer.
+    """
+    accepted, readouts = _visits(bootstrap)
+    logs = {}
+    for name in COMPARED[:-1]:
+        records = _records(bootstrap, name, nights, accepted if name == "detector-results" else None)
+        logs[name] = collect(records, versions=name == "diaobjects")
+    alerts: list[tuple[Key, bytes]] = []
+    latencies: dict[int, float] = {}
+    for alert, visit, message in _alerts(bootstrap, nights):
+        alerts.append(((alert,), unframe(message.value() or b"")[1]))
+        if visit in readouts:
+            latencies.setdefault(alert, append_time(message) - readouts[visit])
+    logs["alert-store"] = collect(alerts)
+    return RunLogs(logs=logs, latency_s=latencies)
+
+
+def _visits(bootstrap: str) -> tuple[set[tuple[int, int]], dict[int, float]]:
+    """Return where accepted results lie, and when the last end of read-out of each visit was logged."""
+    accepted: set[tuple[int, int]] = set()
+    readouts: dict[int, float] = {}
+    for message, event in _events(bootstrap, "visit-events", VisitEvent):
+        if isinstance(event.fact, ReadoutEnded):
+            readouts[event.visit] = max(readouts.get(event.visit, 0.0), append_time(message))
+        outcomes = event.fact.outcomes if isinstance(event.fact, VisitClosed) else ()
+        outcomes += (event.fact.outcome,) if isinstance(event.fact, LateResult) else ()
+        accepted |= {(o.result.partition, o.result.offset) for o in outcomes if o.result is not None}
+    return accepted, readouts
+
+
+def _records(
+    bootstrap: str, name: str, nights: Collection[int], accepted: set[tuple[int, int]] | None
+) -> Iterator[tuple[Key, bytes]]:
+    kind = topic(name).event
+    assert kind is not None
+    for message, event in _events(bootstrap, name, kind):
+        wanted = not nights or day_obs_of(event.visit) in nights
+        if wanted and (accepted is None or place_of(message) in accepted):
+            yield tuple(getattr(event, field) for field in _KEYS[name]), unframe(message.value() or b"")[1]
+
+
+def _alerts(bootstrap: str, nights: Collection[int]) -> Iterator[tuple[int, int, Message]]:
+    for message in read_to_end(bootstrap, "alert-store"):
+        if message.value() is None:
+            continue
+        headers = headers_of(message)
+        alert, visit = int(headers.get("alert_id", b"0")), int(headers.get("visit", b"0"))
+        if not nights or day_obs_of(visit) in nights:
+            yield alert, visit, message
+
+
+def _events(bootstrap: str, name: str, kind: Any) -> Iterator[tuple[Message, Any]]:
+    """Yield messages with their events; what is no event of the topic is the dead letters' matter."""
+    for message in read_to_end(bootstrap, name):
+        value = message.value()
+        if value is None:
+            continue
+        try:
+            event = avro.decode(kind, unframe(value)[1])
+        except UndecodableEventError:
+            continue
+        yield message, event
