@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Measurement", "light_curve", "light_curve_csv", "utc_texts"]
+__all__ = ["Measurement", "light_curve", "light_curve_csv", "packet_light_curve", "utc_texts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,25 +41,29 @@ class Measurement:
 
 
 def light_curve(
-    newest: Mapping[str, Any], others: Iterable[Mapping[str, Any]] = (), *, held: Iterable[int] = ()
+    detections: Iterable[Mapping[str, Any]], forced: Iterable[Mapping[str, Any]], *, held: Iterable[int] = ()
 ) -> list[Measurement]:
-    """Return all measurements, earliest first.
+    """Return all measurements, each once, earliest first.
 
     Parameters
     ----------
-    newest
-        The object's newest alert record, which carries twelve months of history.
-    others
-        DIASource records of its other alerts, for what is older than that history or came late.
+    detections
+        DIASource records of one object.
+    forced
+        DIAForcedSource records of the same object.
     held
         Alerts in the view, so that a point can lead to its alert.
     """
     alerts = frozenset(held)
-    sources = [newest["diaSource"], *(newest.get("prvDiaSources") or ()), *others]
-    forced = newest.get("prvDiaForcedSources") or ()
-    points = {("detection", row["diaSourceId"]): _detection(row, alerts) for row in reversed(sources)}
+    points = {("detection", row["diaSourceId"]): _detection(row, alerts) for row in detections}
     points |= {("forced", row["diaForcedSourceId"]): _forced(row) for row in forced}
     return sorted(points.values(), key=lambda point: (point.mjd, point.kind, point.source_id))
+
+
+def packet_light_curve(record: Mapping[str, Any]) -> list[Measurement]:
+    """Return the light curve that one packet tells by itself."""
+    detections = [*(record.get("prvDiaSources") or ()), record["diaSource"]]
+    return light_curve(detections, record.get("prvDiaForcedSources") or ())
 
 
 def light_curve_csv(points: Sequence[Measurement]) -> str:

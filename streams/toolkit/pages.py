@@ -18,7 +18,7 @@ from streams.toolkit.api import read_upload
 from streams.toolkit.api_system import health_of, live_response
 from streams.toolkit.dependencies import OwnPage, TheToolkit, identifier
 from streams.toolkit.filters import BANDS, Filters, cursor_of, search_of
-from streams.toolkit.lightcurve import light_curve, utc_texts
+from streams.toolkit.lightcurve import packet_light_curve, utc_texts
 from streams.toolkit.models import LightCurve, NewAnnotation
 from streams.toolkit.notes import add_annotation
 from streams.toolkit.opened import opened_context
@@ -202,7 +202,7 @@ def packet_context(opened: OpenedAlert, toolkit: Toolkit | None) -> dict[str, An
     record = opened.record
     names = ("diaSource", "diaObject", "ssSource", "mpc_orbits") if opened.is_lsst else ("candidate",)
     sheets = {name: property_sheet(record[name], name) for name in names if record.get(name)}
-    points = light_curve(record) if opened.is_lsst else []
+    points = packet_light_curve(record) if opened.is_lsst else []
     curve = LightCurve.of(None, points, utc_texts([point.mjd for point in points]))
     return {
         "packet": opened,

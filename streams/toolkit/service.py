@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
-
-import fastavro
 
 from infra.settings import Settings
 from schemas import public
@@ -25,6 +21,7 @@ from streams.toolkit.stamps import ROLES, Stamp, Stretch, read_stamp, stretches
 from streams.views import nights, queries
 from streams.views.errors import NotInViewError, RequestError
 from streams.views.head import read_head
+from streams.views.records import decode_record
 from streams.views.rows import AlertRow, ObjectRow, VisitRow
 from streams.views.view import View
 
@@ -138,7 +135,7 @@ class Toolkit:
             record=None if record is None else decode_object(record),
             epochs=[Epoch(alert=row, stamps=self.stamps_of(row.alert_id)) for row in rows],
             stretch=self.stretch_of([row.alert_id for row in rows]),
-            points=self._points(rows, newest),
+            points=self._points(object_id, rows, newest),
             newest=newest,
         )
 
@@ -148,7 +145,7 @@ class Toolkit:
             rows = queries.alerts_of_object(connection, object_id)
             if not rows:
                 queries.dia_object(connection, object_id)
-        return self._points(rows, self.opened(rows[-1].alert_id) if rows else None)
+        return self._points(object_id, rows, self.opened(rows[-1].alert_id) if rows else None)
 
     def night(self, day_obs: int | None = None) -> tuple[int | None, list[VisitRow]]:
         """Return a night, the latest when none is named, and its visits."""
@@ -169,15 +166,27 @@ class Toolkit:
             "job_id": f"d-{alert.visit}-{alert.detector:03d}",
         }
 
-    def _points(self, rows: Sequence[AlertRow], newest: OpenedAlert | None) -> list[Measurement]:
-        if newest is None:
-            return []
-        heads = [
+    def _points(self, object_id: int, rows: Sequence[AlertRow], newest: OpenedAlert | None) -> list[Measurement]:
+        """Join what the newest packet tells with what came after it and what no packet tells any more."""
+        record = newest.record if newest is not None else {}
+        told = {row["diaSourceId"] for row in record.get("prvDiaSources") or ()}
+        detections, forced = self._published(object_id)
+        detections += [
             read_head(self.packet(row.alert_id), self.view.registry.schema).dia_source
-            for row in rows[:-1]
-            if row.alert_id not in _earlier(newest)
+            for row in rows
+            if row.alert_id not in told
         ]
-        return light_curve(newest.record, heads, held=[row.alert_id for row in rows])
+        return light_curve(
+            [*(record.get("prvDiaSources") or ()), *detections],
+            [*(record.get("prvDiaForcedSources") or ()), *forced],
+            held=[row.alert_id for row in rows],
+        )
+
+    def _published(self, object_id: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        with self.view.reading() as connection:
+            found = queries.measurements_of(connection, object_id)
+        detections = [decode_record(record, "diaSource") for kind, record in found if kind == "detection"]
+        return detections, [decode_record(record, "diaForcedSource") for kind, record in found if kind == "forced"]
 
 
 class _Recent(OrderedDict[K, V]):
@@ -223,18 +232,9 @@ def readable_stamps(opened: OpenedAlert) -> dict[str, Stamp]:
 
 def decode_object(record: bytes) -> dict[str, Any]:
     """Return a DIAObject's record from its Avro bytes."""
-    return cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(record), _object_schema(), None))
+    return decode_record(record, "diaObject")
 
 
 def record_as_json(opened: OpenedAlert) -> dict[str, Any]:
     """Return an alert's record as values that JSON has: identifiers as text, stamps as their sizes."""
     return cast("dict[str, Any]", json.loads(export_json(opened)))
-
-
-@functools.cache
-def _object_schema() -> Any:
-    return fastavro.parse_schema(dict(public.record_schema("diaObject")))
-
-
-def _earlier(newest: OpenedAlert) -> set[int]:
-    return {row["diaSourceId"] for row in newest.record.get("prvDiaSources") or ()}

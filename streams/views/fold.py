@@ -6,13 +6,11 @@ partition lies behind it, so each counts exactly once, however often a reader di
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import fastavro
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 
 from schemas import events
@@ -20,6 +18,7 @@ from schemas.errors import PermanentFailure
 from schemas.wire import EventCodec
 from streams.views import tables
 from streams.views.head import AlertHead, read_head
+from streams.views.records import decode_record
 
 __all__ = ["FOLDED_TOPICS", "Folder", "Message"]
 
@@ -95,6 +94,10 @@ class Folder:
             packet = {"alert_id": row["alert_id"], "message": message.value}
             writes.setdefault(tables.packets, {})[row["alert_id"]] = packet
             return
+        if message.topic == "object-updates":
+            update = self._codec.decode(events.ObjectUpdate, message.value)
+            writes.setdefault(tables.measurements, {}).update(_measurement_rows(update))
+            return
         event, table, make = _EVENTS[message.topic]
         row = make(self._codec.decode(event, message.value), message)
         key = row[_primary(table)]
@@ -137,12 +140,7 @@ def _alert_row(head: AlertHead, message: Message) -> Row:
 
 
 def _object_row(event: events.DiaObjectVersion, message: Message) -> Row:
-    from schemas import public
-
-    schema = fastavro.parse_schema(dict(public.record_schema("diaObject")))
-    record = fastavro.schemaless_reader(io.BytesIO(event.record), schema, None)
-    if not isinstance(record, Mapping):
-        raise ValueError("The version of the object holds no DIAObject record.")
+    record = decode_record(event.record, "diaObject")
     return {
         "object_id": event.dia_object_id,
         "ra": record["ra"],
@@ -155,6 +153,22 @@ def _object_row(event: events.DiaObjectVersion, message: Message) -> Row:
         "partition": message.partition,
         "offset": message.offset,
     }
+
+
+def _measurement_rows(event: events.ObjectUpdate) -> dict[int, Row]:
+    kinds = {"detection": ("diaSource", "diaSourceId", event.diasources)}
+    kinds["forced"] = ("diaForcedSource", "diaForcedSourceId", event.forced)
+    rows = {}
+    for kind, (name, key, records) in kinds.items():
+        for record in records:
+            identifier = decode_record(record, name)[key]
+            rows[identifier] = {
+                "source_id": identifier,
+                "kind": kind,
+                "object_id": event.dia_object_id,
+                "record": record,
+            }
+    return rows
 
 
 def _ledger_row(event: events.AlertLedgerEntry, _message: Message) -> Row:
@@ -228,7 +242,7 @@ _EVENTS: dict[str, tuple[Any, Table, Callable[[Any, Message], Row]]] = {
     "job-ledger": (events.JobLedgerEntry, tables.jobs, _job_row),
 }
 
-FOLDED_TOPICS: tuple[str, ...] = ("alert-store", *_EVENTS)
+FOLDED_TOPICS: tuple[str, ...] = ("alert-store", "object-updates", *_EVENTS)
 """Topics that the view is made from."""
 
 _TOMBSTONED: dict[str, tuple[Table, ...]] = {

@@ -26,6 +26,7 @@ __all__ = [
     "dia_object_record",
     "last_sequence",
     "ledger_of",
+    "measurements_of",
     "objects_near",
     "packet",
     "search_alerts",
@@ -138,6 +139,13 @@ def dia_object_record(connection: Connection, object_id: int) -> bytes | None:
     statement = select(tables.objects.c.record).where(tables.objects.c.object_id == object_id)
     record = connection.execute(statement).scalar()
     return None if record is None else bytes(record)
+
+
+def measurements_of(connection: Connection, object_id: int) -> list[tuple[str, bytes]]:
+    """Return kind (detection, forced) and encoded record of each measurement that association published of an object."""
+    table = tables.measurements.c
+    statement = select(table.kind, table.record).where(table.object_id == object_id).order_by(table.source_id)
+    return [(row.kind, bytes(row.record)) for row in connection.execute(statement)]
 
 
 def objects_near(connection: Connection, cone: Cone, limit: int = 100) -> list[ObjectRow]:

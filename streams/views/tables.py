@@ -6,6 +6,7 @@ table              topic                       one row is
 alerts             alert-store                 an alert: what one searches by
 packets            alert-store                 the alert's message, byte for byte as sent
 objects            diaobjects                  a DIAObject in its newest version
+measurements       object-updates              a detection or forced measurement of an object
 ledger             alert-ledger                what became of an alert
 manifests          alert-manifests             a visit's manifest
 quality            quality-metrics             quality of a visit or of one of its detectors
@@ -30,6 +31,7 @@ __all__ = [
     "jobs",
     "ledger",
     "manifests",
+    "measurements",
     "metadata",
     "objects",
     "packets",
@@ -37,7 +39,7 @@ __all__ = [
     "quality",
 ]
 
-VERSION = 1
+VERSION = 2
 """Version of these tables; a view of another version is dropped and folded again."""
 
 metadata = MetaData()
@@ -95,6 +97,15 @@ objects = Table(
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Index("objects_by_dec", "dec"),
+)
+
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("source_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("object_id", BigInteger, nullable=False, index=True),
+    Column("record", LargeBinary, nullable=False),
 )
 
 ledger = Table(

@@ -18,7 +18,16 @@ from astropy.io import fits
 from schemas import public
 from schemas.ids import forced_source_id, pack_dia_source_id, visit_id
 
-__all__ = ["BuiltAlert", "Story", "build_story", "build_sky", "encode_record", "frame_packet", "make_stamp"]
+__all__ = [
+    "BuiltAlert",
+    "Story",
+    "build_story",
+    "build_sky",
+    "encode_record",
+    "forced_of",
+    "frame_packet",
+    "make_stamp",
+]
 
 SCALE = 0.2
 """Arcseconds a pixel."""
@@ -67,7 +76,7 @@ def build_story(number: int, epochs: int, *, ra: float, dec: float, stamp_pixels
     for source in sources:
         source["diaObjectId"] = object_id
     story = Story(object_id, ra, dec)
-    forced = [_forced(object_id, source, rng) for source in sources]
+    forced = [forced_of(object_id, source) for source in sources]
     for k, source in enumerate(sources):
         dia_object = _dia_object(object_id, ra, dec, sources[: k + 1])
         record = {
@@ -155,12 +164,13 @@ def _source(number: int, epoch: int, ra: float, dec: float, rng: np.random.Gener
     }  # fmt: skip
 
 
-def _forced(object_id: int, source: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def forced_of(object_id: int, source: dict[str, Any]) -> dict[str, Any]:
+    """Return the forced measurement in the visit after a detection's."""
     visit, detector = source["visit"] + 1, source["detector"]
     return {
         "diaForcedSourceId": forced_source_id(object_id, visit, detector), "diaObjectId": object_id,
         "ra": source["ra"], "dec": source["dec"], "visit": visit, "detector": detector,
-        "psfFlux": source["psfFlux"] * 0.6 - 900 + float(rng.normal(0, 90)), "psfFluxErr": 130.0,
+        "psfFlux": source["psfFlux"] * 0.6 - 900, "psfFluxErr": 130.0,
         "midpointMjdTai": source["midpointMjdTai"] + 0.01, "scienceFlux": source["scienceFlux"] * 0.7,
         "scienceFluxErr": 140.0, "band": source["band"], "timeProcessedMjdTai": source["midpointMjdTai"] + 0.0105,
         "timeWithdrawnMjdTai": None,

@@ -20,7 +20,7 @@ from streams.views.database import open_database
 from streams.views.fold import Folder, Message
 from streams.views.reader import writing
 from streams.views.view import View
-from tests.support.packets import BuiltAlert, Story, encode_record
+from tests.support.packets import BuiltAlert, Story, encode_record, forced_of
 
 __all__ = [
     "MemoryRegistry",
@@ -121,6 +121,7 @@ def messages_of(codec: EventCodec, stories: list[Story]) -> list[Message]:
     found = alert_messages(stories)
     alerts = [alert for story in stories for alert in story.alerts]
     facts: list[tuple[str, str, Any]] = [("diaobjects", str(story.object_id), _version(story)) for story in stories]
+    facts += [("object-updates", str(alert.object_id), _update(alert)) for alert in alerts]
     facts += [("alert-ledger", str(alert.alert_id), _entry(alert)) for alert in alerts]
     for visit in sorted({alert.visit for alert in alerts}):
         members = [alert for alert in alerts if alert.visit == visit]
@@ -156,6 +157,17 @@ def _message(codec: EventCodec, topic: str, key: str, event: Any, offset: int) -
 def _version(story: Story) -> events.DiaObjectVersion:
     record = encode_record(story.dia_object, "diaObject")
     return events.DiaObjectVersion(dia_object_id=story.object_id, visit=story.alerts[-1].visit, record=record)
+
+
+def _update(alert: BuiltAlert) -> events.ObjectUpdate:
+    """Return the update that caused an alert; its forced measurement is one that no later packet of the story tells."""
+    source = alert.record["diaSource"]
+    return events.ObjectUpdate(
+        dia_object_id=alert.object_id, visit=alert.visit, sequence=0, diasources=(encode_record(source, "diaSource"),),
+        forced=(encode_record(forced_of(alert.object_id, source), "diaForcedSource"),),
+        dia_object=encode_record(alert.record["diaObject"], "diaObject"), cause="detected", cutouts={},
+        dia_source_ids=(alert.alert_id,), midpoint_mjd_tai=source["midpointMjdTai"],
+    )  # fmt: skip
 
 
 def _entry(alert: BuiltAlert) -> events.AlertLedgerEntry:

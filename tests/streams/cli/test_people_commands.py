@@ -176,7 +176,7 @@ def test_object_show(run: Run) -> None:
     assert shown["record"]["nDiaSources"] == 3
     assert [one["kind"] for one in shown["light_curve"]].count("detection") == 3
     assert len(shown["alerts"]) == 3
-    assert "Light curve: 5 measurements" in run(objects.app, "show", str(STORY.object_id)).stdout
+    assert "Light curve: 6 measurements" in run(objects.app, "show", str(STORY.object_id)).stdout
 
 
 @pytest.mark.broker
@@ -241,7 +241,7 @@ def test_validate_names_what_is_wrong_and_ends_with_1(run_alone: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, code, sentence",
+    ("arguments", "code", "sentence"),
     [
         (("show", "no-such-file"), 1, "neither an identifier nor a file"),
         (("validate",), 2, "--all"),

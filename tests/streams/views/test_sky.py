@@ -30,7 +30,7 @@ def test_one_place_in_every_way_people_write_it(text: str) -> None:
     "text", ["", "12", "361 0", "10 91", "12:60:00 +10:00:00", "abc def", "25:00:00 0:0:0", "1 2 3"]
 )
 def test_what_is_no_place_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(RequestError, match="position|sphere"):
+    with pytest.raises(RequestError, match=r"position|sphere"):
         parse_position(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_batches_and_repeats_change_nothing(
     messages_of(parts.codec, STORIES)  # registers the same schemas under the same ids
     assert fill(whole, messages) == len(messages)
     bounds = [0, *sorted(min(cut, len(messages)) for cut in cuts), len(messages)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         for _ in range(1 + repeats):
             fill(parts, messages[start:end])
     assert contents(parts) == contents(whole)
@@ -140,7 +141,7 @@ def test_an_annotation_is_never_replaced(view: View) -> None:
         assert queries.annotation(connection, "n1").explanation == "first"
 
 
-@pytest.mark.parametrize("radius, expected", [(1.0, 1), (20.0, 2), (40.0, 3)])
+@pytest.mark.parametrize(("radius", "expected"), [(1.0, 1), (20.0, 2), (40.0, 3)])
 def test_a_cone_about_right_ascension_zero(view: View, radius: float, expected: int) -> None:
     cone = Cone(ra=359.999, dec=-1.25, radius_arcsec=radius)
     with view.reading() as connection:
