@@ -232,16 +232,18 @@ def initialise(settings_json: str, name: str) -> None:
     settings = Settings.model_validate_json(settings_json)
     configure_logging(name, level=settings.log.level)
     started = time.process_time()
-    single_frame_warm_up()
+    _warm_up()
     _bench[:] = [DetectorBench(open_object_store(settings))]
     log.info("process warm", cpu_s=round(time.process_time() - started, 2))
 
 
-def single_frame_warm_up() -> None:
+def _warm_up() -> None:
     """Compile, or load from the cache on disk, every kernel that a job calls."""
+    from processors.differencing.warm import warm_up as warm_differencing
     from processors.single_frame.warm import warm_up as warm_single_frame
 
     warm_single_frame()
+    warm_differencing()
 
 
 def run(task: JobTask) -> JobProduct:
