@@ -1,4 +1,4 @@
-"""Compiled fits of single sources: point source, dipole, aperture.
+"""Compiled fits of single sources: point source, dipole.
 
 All least-squares fits give every usable pixel the same weight (see `processors.differencing.score`) and take their
 covariance from the variance plane: ``A^-1 (sum J J^T variance) A^-1``.
@@ -13,7 +13,7 @@ from numba import njit
 
 from processors.differencing.psf import render_psf
 
-__all__ = ["aperture_fluxes", "fit_dipoles", "fit_point_sources", "forced_fluxes"]
+__all__ = ["fit_dipoles", "fit_point_sources", "forced_fluxes"]
 
 _ITERATIONS = 25
 
@@ -90,25 +90,10 @@ def fit_point_sources(
         px, py, flux, good = x[n], y[n], 0.0, False
         normal, spread = np.zeros((3, 3)), np.zeros((3, 3))
         right = np.zeros(3)
-        slope = np.zeros(3)
         for _ in range(_ITERATIONS):
             ix, iy = render_psf(x_nodes, y_nodes, coefficients, px, py, psf)
             flux = _best_flux(image, usable, psf[0], ix, iy, half)
-            normal[:], spread[:], right[:] = 0.0, 0.0, 0.0
-            for r in range(size):
-                for c in range(size):
-                    row, column = iy + r - half, ix + c - half
-                    if row < 0 or column < 0 or row >= image.shape[0] or column >= image.shape[1]:
-                        continue
-                    if not usable[row, column]:
-                        continue
-                    slope[0], slope[1], slope[2] = flux * psf[1, r, c], flux * psf[2, r, c], psf[0, r, c]
-                    residual = image[row, column] - flux * psf[0, r, c]
-                    for i in range(3):
-                        right[i] += slope[i] * residual
-                        for j in range(3):
-                            normal[i, j] += slope[i] * slope[j]
-                            spread[i, j] += slope[i] * slope[j] * variance[row, column]
+            _point_normal(image, variance, usable, psf, flux, ix, iy, half, normal, spread, right)
             det = normal[0, 0] * normal[1, 1] - normal[0, 1] * normal[1, 0]
             if not det > 1e-12 * normal[0, 0] * normal[1, 1] or normal[2, 2] <= 0:
                 break
@@ -130,6 +115,39 @@ def fit_point_sources(
             covariance = inverse @ spread @ inverse
             out[n, 3], out[n, 4], out[n, 6] = covariance[0, 0], covariance[1, 1], covariance[0, 1]
     return out
+
+
+@njit(cache=True)
+def _point_normal(
+    image: Any,
+    variance: Any,
+    usable: Any,
+    psf: Any,
+    flux: float,
+    ix: int,
+    iy: int,
+    half: int,
+    normal: Any,
+    spread: Any,
+    right: Any,
+) -> None:
+    """Fill the normal equations of a point source for x, y, flux, and the spread of their right side."""
+    normal[:], spread[:], right[:] = 0.0, 0.0, 0.0
+    slope = np.zeros(3)
+    for r in range(psf.shape[1]):
+        for c in range(psf.shape[2]):
+            row, column = iy + r - half, ix + c - half
+            if row < 0 or column < 0 or row >= image.shape[0] or column >= image.shape[1]:
+                continue
+            if not usable[row, column]:
+                continue
+            slope[0], slope[1], slope[2] = flux * psf[1, r, c], flux * psf[2, r, c], psf[0, r, c]
+            residual = image[row, column] - flux * psf[0, r, c]
+            for i in range(3):
+                right[i] += slope[i] * residual
+                for j in range(3):
+                    normal[i, j] += slope[i] * slope[j]
+                    spread[i, j] += slope[i] * slope[j] * variance[row, column]
 
 
 @njit(cache=True)
@@ -345,42 +363,3 @@ def _dipole_normal(
         normal[4 + k, 4 + k] += weight
         right[4 + k] += gap * weight
     return chi2, used
-
-
-@njit(cache=True)
-def aperture_fluxes(image: Any, variance: Any, usable: Any, x: Any, y: Any, radius: float) -> Any:
-    """Sum pixels in a circle; border pixels count by the part of a 5 x 5 raster inside it.
-
-    Returns
-    -------
-    tuple of ndarray
-        Flux, error, and whether the circle left the image.
-    """
-    count = x.shape[0]
-    flux, error, cut = np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.bool_)
-    reach = int(radius) + 2
-    for n in range(count):
-        ix, iy = int(np.floor(x[n] + 0.5)), int(np.floor(y[n] + 0.5))
-        total, noise = 0.0, 0.0
-        for row in range(iy - reach, iy + reach + 1):
-            for column in range(ix - reach, ix + reach + 1):
-                distance = np.hypot(column - x[n], row - y[n])
-                if distance > radius + 0.75:
-                    continue
-                weight = 1.0
-                if distance > radius - 0.75:
-                    inside = 0
-                    for q in range(5):
-                        for p in range(5):
-                            dx, dy = column - x[n] + (p - 2) / 5, row - y[n] + (q - 2) / 5
-                            inside += dx * dx + dy * dy <= radius * radius
-                    weight = inside / 25
-                if weight == 0.0:
-                    continue
-                if row < 0 or column < 0 or row >= image.shape[0] or column >= image.shape[1]:
-                    cut[n] = True
-                elif usable[row, column]:
-                    total += weight * image[row, column]
-                    noise += weight * weight * variance[row, column]
-        flux[n], error[n] = total, np.sqrt(noise)
-    return flux, error, cut

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.differencing.psf import PsfGrid
+from processors.differencing.psf import PsfGrid, PsfModel
 from processors.differencing.sky import SkyMap
 
-__all__ = ["Layers", "VisitInfo"]
+__all__ = ["Layers", "ScienceImage", "VisitInfo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +47,17 @@ class Layers:
     wcs: SkyMap
     pixel_scale: float
     """Arcseconds a pixel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScienceImage:
+    """A calibrated visit image of one CCD."""
+
+    image: NDArray[np.float32]
+    """nJy per pixel, background removed, shape (rows, columns)."""
+    variance: NDArray[np.float32]
+    """nJy^2 per pixel."""
+    mask: NDArray[np.uint16]
+    """Planes of `schemas.masks.MaskPlane`."""
+    psf: PsfModel
+    wcs: SkyMap

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.differencing.fitting import aperture_fluxes, fit_point_sources, forced_fluxes
+from processors.differencing.apertures import aperture_fluxes
+from processors.differencing.fitting import fit_point_sources, forced_fluxes
 from processors.differencing.layers import Layers, VisitInfo
 from processors.differencing.motion import measure_dipoles, measure_trails
 from processors.differencing.planes import UNUSABLE, has_plane

@@ -180,7 +180,7 @@ def _score(folder: Path, camera: str, visit: int, detector: int, verbose: bool) 
 def _explain(result: DifferenceResult, truth: np.ndarray[Any, Any], missed: Any, false: Any) -> None:
     print("   ", {name: round(value, 3) for name, value in result.metrics.items()}, result.kernel.degrees)
     for row in truth[missed]:
-        x, y = int(round(row["x"])), int(round(row["y"]))
+        x, y = round(row["x"]), round(row["y"])
         near = np.s_[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
         score = result.score
         print(

@@ -1,0 +1,84 @@
+"""Compile every kernel before the first real image: a small made-up pair goes through `difference` and forced photometry."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.differencing.fitting import fit_dipoles
+from processors.differencing.layers import ScienceImage, VisitInfo
+from processors.differencing.pipeline import DifferenceResult, difference
+from processors.differencing.psf import ConstantPsf
+from processors.differencing.sky import LinearSky
+from processors.differencing.templates import Template
+from processors.differencing.trails import fit_trails
+
+__all__ = ["warm_up"]
+
+_SIDE = 160
+
+
+@functools.cache
+def warm_up() -> None:
+    """Compile (or load from the disk cache) all kernels of image differencing; a second call does nothing."""
+    result = _difference(changed=True)
+    psf = result.psf
+    image, variance, usable = result.image, result.variance, np.ones(result.image.shape, dtype=bool)
+    start = np.array([[80.0, 80.0, 81.0, 80.0, 1e3, 1e3]])
+    prior = np.array([[1e3, 1e2, 1e3, 1e2]])
+    fit_dipoles(image, variance, usable, psf.x_nodes, psf.y_nodes, psf.coefficients, start, prior, 10)
+    trail = np.array([[80.0, 80.0, 1e3, 5.0, 0.3]])
+    fit_trails(image, variance, usable, trail, np.array([2.0]), np.array([10]))
+
+
+def _difference(changed: bool) -> DifferenceResult:
+    """Difference a regular field of stars with one that brightened and one that is gone."""
+    steps = np.arange(20, _SIDE - 10, 24, dtype=float)
+    x, y = (a.ravel() + 0.3 for a in np.meshgrid(steps, steps))
+    flux = np.linspace(4e4, 2e5, len(x))
+    now = flux.copy()
+    if changed:
+        now[7] *= 1.5
+        now[11] = 0.0
+    noise = _ripple() * 30.0
+    science = (_stars(x, y, now, 2.0) + noise).astype(np.float32)
+    template = _stars(x, y, flux, 1.6).astype(np.float32)
+    variance = np.full(science.shape, 900.0, np.float32)
+    mask = np.zeros(science.shape, np.uint16)
+    return difference(
+        ScienceImage(
+            image=science, variance=variance, mask=mask, psf=ConstantPsf(_gaussian(2.0, 0.0, 0.0)), wcs=LinearSky()
+        ),
+        Template(
+            image=template,
+            variance=np.full(science.shape, 225.0, np.float32),
+            mask=mask,
+            psf=_gaussian(1.6, 0.0, 0.0),
+            wcs=LinearSky(x0=0.4),
+        ),
+        info=VisitInfo(visit=2026010100001),
+    )
+
+
+def _ripple() -> NDArray[Any]:
+    """Return a fixed pattern that looks like noise of standard deviation 1: nothing here is random."""
+    rows, columns = np.mgrid[:_SIDE, :_SIDE]
+    phase = np.mod(12.9898 * rows + 78.233 * columns + 0.37 * rows * columns, 1.0)
+    return np.asarray((phase - 0.5) * np.sqrt(12.0))
+
+
+def _gaussian(sigma: float, dx: float, dy: float, half: int = 12) -> NDArray[np.float64]:
+    side = np.arange(-half, half + 1)
+    image = np.exp(-0.5 * ((side[None, :] - dx) ** 2 + (side[:, None] - dy) ** 2) / sigma**2)
+    return np.asarray(image / image.sum())
+
+
+def _stars(x: NDArray[Any], y: NDArray[Any], flux: NDArray[Any], sigma: float) -> NDArray[np.float64]:
+    image = np.zeros((_SIDE + 40, _SIDE + 40))
+    for px, py, f in zip(x, y, flux, strict=True):
+        ix, iy = round(px), round(py)
+        image[iy + 8 : iy + 33, ix + 8 : ix + 33] += f * _gaussian(sigma, px - ix, py - iy)
+    return image[20:-20, 20:-20]
