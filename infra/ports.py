@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 
 from infra.errors import PortTakenError
@@ -9,11 +10,20 @@ from infra.errors import PortTakenError
 __all__ = ["free_port", "is_listening", "require_free"]
 
 
+_FIRST, _LAST = 20_000, 32_000
+"""Range of ports to draw from; Linux takes outgoing ones from 32768 on."""
+
+
 def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that was free a moment ago, below those that the kernel gives to outgoing connections."""
+    while True:
+        port = secrets.randbelow(_LAST - _FIRST) + _FIRST
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def is_listening(port: int, host: str = "127.0.0.1", timeout_s: float = 0.5) -> bool:

@@ -133,6 +133,7 @@ TOPICS: tuple[Topic, ...] = (
         key="instrument",
         event=events.AssociationDecision,
         retention_days=None,
+        max_message_mb=15,
         producers=("association",),
         consumers=("association", "distribution"),
         summary="every change of grouping, in order",
