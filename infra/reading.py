@@ -19,6 +19,7 @@ from infra.kafka import consumer, error_of, translated
 __all__ = ["headers_of", "partitions_of", "place_of", "read_to_end"]
 
 _PATIENCE_S = 30.0
+_QUICK_END = {"enable.partition.eof": True, "fetch.wait.max.ms": 10}
 
 
 def place_of(message: Message) -> tuple[int, int]:
@@ -48,11 +49,7 @@ def partitions_of(bootstrap: str, topic: str) -> list[int]:
     """
     client = consumer(bootstrap, f"reader-{uuid.uuid4()}")
     try:
-        with translated(f"look up topic {topic}"):
-            metadata = client.list_topics(topic, timeout=_PATIENCE_S).topics[topic]
-        if metadata.error is not None:
-            raise error_of(metadata.error, doing=f"look up topic {topic}")
-        return sorted(metadata.partitions)
+        return _partitions(client, topic)
     finally:
         client.close()
 
@@ -74,9 +71,10 @@ def read_to_end(bootstrap: str, topic: str, partitions: Sequence[int] | None = N
     KafkaUnavailableError
         When nothing comes for half a minute.
     """
-    wanted = partitions_of(bootstrap, topic) if partitions is None else list(partitions)
-    client = consumer(bootstrap, f"reader-{uuid.uuid4()}", extra={"enable.partition.eof": True})
+    client = consumer(bootstrap, f"reader-{uuid.uuid4()}", extra=_QUICK_END)
     try:
+        present = _partitions(client, topic)  # asked in any case: a client that knows no broker yet loses half a second
+        wanted = present if partitions is None else list(partitions)
         with translated(f"read topic {topic}"):
             client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in wanted])
         yield from _messages(client, set(wanted), topic)
@@ -84,10 +82,18 @@ def read_to_end(bootstrap: str, topic: str, partitions: Sequence[int] | None = N
         client.close()
 
 
+def _partitions(client: Any, topic: str) -> list[int]:
+    with translated(f"look up topic {topic}"):
+        metadata = client.list_topics(topic, timeout=_PATIENCE_S).topics[topic]
+    if metadata.error is not None:
+        raise error_of(metadata.error, doing=f"look up topic {topic}")
+    return sorted(metadata.partitions)
+
+
 def _messages(client: Any, open_partitions: set[int], topic: str) -> Iterator[Message]:
     deadline = time.monotonic() + _PATIENCE_S
     while open_partitions:
-        for message in client.consume(num_messages=500, timeout=0.5):
+        for message in client.consume(num_messages=500, timeout=0.02):  # it waits so long for a full batch
             deadline = time.monotonic() + _PATIENCE_S
             error = message.error()
             if error is None:
