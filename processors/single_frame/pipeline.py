@@ -7,32 +7,31 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from processors.single_frame.astrometry import Astrometry, match, nominal_pointing, propagate, solve_astrometry
-from processors.single_frame.background import Background, measure_background
+from processors.single_frame.astrometry import Astrometry, match, nominal_pointing, solve_astrometry
 from processors.single_frame.detection import Detections, detect, gaussian_stamp, significance_map
-from processors.single_frame.errors import (
-    BadHeaderError,
-    MismatchedSnapsError,
-    MissingReferenceError,
-    TooFewStarsError,
-)
+from processors.single_frame.errors import TooFewStarsError
 from processors.single_frame.frames import Exposure, RawFrame
-from processors.single_frame.isr import DetectorImage, correct, interpolate_bad
 from processors.single_frame.measurement import collect_planes, deblended_fluxes, measure_shapes, measure_sources
-from processors.single_frame.photometry import ZeroPoint, aperture_correction, zero_point
+from processors.single_frame.photometry import ZeroPoint
 from processors.single_frame.products import CalibratedImage, WavefrontImage
 from processors.single_frame.psf import PsfModel
 from processors.single_frame.psf_fit import cut_stamps, fit_psf, stamp_half
-from processors.single_frame.snaps import CombinedImage, SnapData, combine
+from processors.single_frame.references import (
+    DOUBTFUL,
+    catalogue_zero_point,
+    match_references,
+    reference_columns,
+)
+from processors.single_frame.snaps import SnapData
 from processors.single_frame.stars import Candidates, select_stars, size_locus
+from processors.single_frame.visit_image import VisitImage, make_visit_image
 from schemas.camera import Camera, Detector
 from schemas.masks import MaskPlane
 from schemas.raw import MasterCalibrations
 
-__all__ = ["VisitImage", "calibrate", "calibrate_wavefront", "make_visit_image", "measure_psf", "measure_sources_of"]
+__all__ = ["calibrate", "calibrate_wavefront", "measure_psf", "measure_sources_of"]
 
 GUESSED_FWHM = 4.0
 """Pixels; width of the kernel of the first detection, before any star is measured (0.8 arcsec at 0.2 arcsec a pixel)."""
@@ -42,29 +41,6 @@ FIRST_THRESHOLD = 8.0
 
 FINAL_THRESHOLD = 5.0
 """Significance of the sources that are measured (transSNR, LSE-61)."""
-
-LONGEST_BRIDGE = 8
-"""Pixels of the longest run of bad pixels in a row that is bridged: wider than a hot column with its neighbours."""
-
-EDGE_PIXELS = 5
-"""Width of the border marked EDGE."""
-
-UNUSABLE = int(MaskPlane.BAD | MaskPlane.SAT | MaskPlane.NO_DATA)
-DOUBTFUL = int(MaskPlane.BAD | MaskPlane.SAT | MaskPlane.NO_DATA | MaskPlane.SUSPECT)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisitImage:
-    """A visit on one CCD in electrons, sky subtracted, with the first sources found on it."""
-
-    exposures: tuple[Exposure, ...]
-    combined: CombinedImage
-    """Image with the sky subtracted."""
-    background: Background
-    unusable: NDArray[np.bool_]
-    read_noise: float
-    """Median of the amplifiers, electrons."""
-    dead_amplifiers: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +85,7 @@ def calibrate(
     visit = make_visit_image(raws, masters, skip=skip)
     exposure = visit.exposures[0]
     first = _find_first(visit)
-    ra, dec, flux, flux_error = _reference_columns(references, exposure)
+    ra, dec, flux, flux_error = reference_columns(references, exposure)
     astrometry = solve_astrometry(
         _positions(first), (ra, dec, flux), nominal_pointing(exposure, camera, detector), visit.combined.image.shape
     )
@@ -118,7 +94,7 @@ def calibrate(
     known[indices] = references["isStar"][astrometry.references]
     psf, stars = _fit_stars(visit, first, known)
     psf, sources = _measure(visit, psf, stars)
-    _match_references(sources, references, (ra, dec), astrometry.wcs)
+    match_references(sources, references, (ra, dec), astrometry.wcs)
     return _assemble(visit, psf, astrometry, sources, (references, flux, flux_error))
 
 
@@ -158,41 +134,6 @@ def calibrate_wavefront(
     )
 
 
-def make_visit_image(
-    raws: Sequence[RawFrame], masters: MasterCalibrations, *, skip: Set[str] = frozenset()
-) -> VisitImage:
-    """Remove the signature of the snaps, combine them and subtract the sky.
-
-    Raises
-    ------
-    MismatchedSnapsError
-        When the frames are not one or two snaps of one visit, detector and band.
-    """
-    frames = sorted(raws, key=lambda frame: frame.exposure.snap)
-    keys = {(f.exposure.visit, f.exposure.detector, f.exposure.band, f.exposure.exposure_time) for f in frames}
-    snaps = [f.exposure.snap for f in frames]
-    if len(frames) not in (1, 2) or len(keys) != 1 or len(set(snaps)) != len(snaps):
-        raise MismatchedSnapsError(
-            f"{len(frames)} raw frames with snaps {snaps} are not the one or two snaps of one visit and detector."
-        )
-    corrected = [correct(frame, masters, skip=skip) for frame in frames]
-    combined = combine(corrected)
-    image, mask = combined.image, combined.mask
-    interpolate_bad(image, mask, int(MaskPlane.BAD), LONGEST_BRIDGE)
-    background = measure_background(image, mask)
-    image -= background.image
-    image[(mask & int(MaskPlane.NO_DATA)) != 0] = 0.0
-    _mark_edges(mask)
-    return VisitImage(
-        exposures=tuple(f.exposure for f in frames),
-        combined=combined,
-        background=background,
-        unusable=(mask & UNUSABLE) != 0,
-        read_noise=_median_noise(corrected),
-        dead_amplifiers=len({name for c in corrected for name in c.dead}),
-    )
-
-
 def measure_sources_of(visit: VisitImage) -> tuple[NDArray[np.void], dict[str, float]]:
     """Measure the sources of a visit image without a catalogue: fluxes in electrons, no sky coordinates; and its metrics.
 
@@ -215,16 +156,6 @@ def measure_psf(visit: VisitImage) -> tuple[PsfModel, tuple[NDArray[np.float64],
         When there are fewer than three.
     """
     return _fit_stars(visit, _find_first(visit), None)
-
-
-def _mark_edges(mask: NDArray[np.uint16]) -> None:
-    border = np.ones(mask.shape, np.bool_)
-    border[EDGE_PIXELS:-EDGE_PIXELS, EDGE_PIXELS:-EDGE_PIXELS] = False
-    mask[border] |= np.uint16(MaskPlane.EDGE)
-
-
-def _median_noise(images: Sequence[DetectorImage]) -> float:
-    return float(np.median([noise for image in images for noise in image.read_noise.values()]))
 
 
 def _find_first(visit: VisitImage) -> _FirstSources:
@@ -325,68 +256,6 @@ def _refit(
     return psf, (stamps.x[used], stamps.y[used])
 
 
-def _reference_columns(
-    references: NDArray[np.void], exposure: Exposure
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """ra and dec at the epoch of the visit, flux and its error in the band."""
-    names = references.dtype.names or ()
-    if f"flux_{exposure.band}" not in names:
-        raise MissingReferenceError(f"The reference catalogue has no fluxes in band {exposure.band}.")
-    if not all(np.isfinite([exposure.ra, exposure.dec, exposure.rotation, exposure.begin_mjd_tai])):
-        raise BadHeaderError("RA, DEC, ROTPA or MJD-BEG is missing: the sky cannot be matched.")
-    ra, dec = propagate(references, exposure.begin_mjd_tai)
-    flux = np.asarray(references[f"flux_{exposure.band}"], np.float64)
-    error = f"fluxErr_{exposure.band}"
-    flux_error = np.asarray(references[error], np.float64) if error in names else np.full(len(flux), np.nan)
-    return ra, dec, flux, flux_error
-
-
-def _match_references(
-    sources: NDArray[np.void],
-    references: NDArray[np.void],
-    places: tuple[NDArray[np.float64], NDArray[np.float64]],
-    wcs: WCS,
-) -> None:
-    """Fill sky coordinates, and the reference id of sources within half an arcsecond of a catalogue star."""
-    if len(sources) == 0:
-        return
-    sources["ra"], sources["dec"] = wcs.all_pix2world(sources["x"], sources["y"], 0)
-    ra0, dec0 = wcs.wcs.crval
-    near = np.flatnonzero(np.abs(places[1] - dec0) < 1.0)
-    stars = _tangent(places[0][near], places[1][near], ra0, dec0)
-    if len(near) == 0:
-        return
-    mine, theirs = match(_tangent(sources["ra"], sources["dec"], ra0, dec0), stars, 0.5)
-    sources["reference"][mine] = references["id"][near[theirs]]
-
-
-def _tangent(
-    ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: float, dec0: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Offsets in arcseconds, good enough for matching near the tangent point."""
-    east = np.mod(ra - ra0 + 180.0, 360.0) - 180.0
-    return east * np.cos(np.radians(dec)) * 3600.0, (dec - dec0) * 3600.0
-
-
-def _zero_point(
-    sources: NDArray[np.void], catalogue: tuple[NDArray[np.void], NDArray[np.float64], NDArray[np.float64]]
-) -> tuple[ZeroPoint, float]:
-    """Zero point of PSF fluxes, and the aperture correction, from clean stars of the catalogue."""
-    references, flux, flux_error = catalogue
-    rows = {int(identifier): row for row, identifier in enumerate(references["id"])}
-    good = (sources["reference"] != 0) & ((sources["mask"] & DOUBTFUL) == 0)
-    chosen = np.flatnonzero(good)
-    index = np.array([rows[int(i)] for i in sources["reference"][chosen]], np.int64)
-    star = references["isStar"][index] if len(index) else np.zeros(0, np.bool_)
-    chosen, index = chosen[star], index[star]
-    taken = sources[chosen]
-    point = zero_point(
-        taken["psf_flux"].astype(np.float64), taken["psf_flux_err"].astype(np.float64), flux[index], flux_error[index]
-    )
-    correction = aperture_correction(taken["psf_flux"], taken["aperture_flux"], taken["aperture_flux_err"])
-    return point, correction
-
-
 def _assemble(
     visit: VisitImage,
     psf: PsfModel,
@@ -394,7 +263,7 @@ def _assemble(
     sources: NDArray[np.void],
     catalogue: tuple[NDArray[np.void], NDArray[np.float64], NDArray[np.float64]],
 ) -> CalibratedImage:
-    point, correction = _zero_point(sources, catalogue)
+    point, correction = catalogue_zero_point(sources, catalogue)
     scale = np.float32(point.scale)
     for name in ("psf_flux", "psf_flux_err"):
         sources[name] *= scale

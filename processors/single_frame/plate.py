@@ -111,7 +111,7 @@ def choose_fit(
         if len(weight) < STARS_PER_TERM * (order + 1) * (order + 2) / 2:
             break
         fit = fit_plate(pixels, plane, weight, order, centre)
-        enough = np.count_nonzero(fit.used) >= 0.9 * np.count_nonzero(best.used)
+        enough = np.count_nonzero(fit.used) >= 0.75 * np.count_nonzero(best.used)
         if enough and fit.prediction < GAIN * best.prediction:
             best = fit
     return best

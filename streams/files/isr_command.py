@@ -15,7 +15,8 @@ from processors.single_frame.errors import TooFewStarsError
 from processors.single_frame.frames import RawFrame, parse_raw
 from processors.single_frame.isr import STEPS
 from processors.single_frame.measurement import SOURCE_DTYPE
-from processors.single_frame.pipeline import VisitImage, make_visit_image, measure_sources_of
+from processors.single_frame.pipeline import measure_sources_of
+from processors.single_frame.visit_image import VisitImage, make_visit_image
 from schemas.raw import HeaderValue, MasterCalibrations
 
 __all__ = ["IsrReport", "run"]
