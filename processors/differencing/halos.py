@@ -48,15 +48,24 @@ def brilliant_stars(template: Pixels, noise: float, mask: NDArray[np.uint16], fw
         Columns and rows of the stars, shape (stars, 2), brightest first.
     """
     area = 0.36 * fwhm**2 * np.pi
-    peaks = ndimage.maximum_filter(template, size=2 * int(np.ceil(fwhm)) + 1, mode="constant") == template
-    bright = peaks & (template * np.sqrt(area) / 2 > BRILLIANT_SNR * noise)
     saturated = has_plane(mask, MaskPlane.SAT_TEMPLATE)
-    rows, columns = np.nonzero(bright & ~saturated)
+    rows, columns = np.nonzero((template * np.sqrt(area) / 2 > BRILLIANT_SNR * noise) & ~saturated)
+    peak = _is_highest(template, rows, columns, int(np.ceil(fwhm)))
+    rows, columns = rows[peak], columns[peak]
     order = np.lexsort((columns, rows, -template[rows, columns]))
     found = [(float(columns[n]), float(rows[n])) for n in order]
     labels, count = ndimage.label(saturated, structure=np.ones((3, 3)))
     centres = ndimage.center_of_mass(saturated, labels, range(1, count + 1)) if count else []
     return np.array([(float(c), float(r)) for r, c in centres] + found).reshape(-1, 2)
+
+
+def _is_highest(image: Pixels, rows: Pixels, columns: Pixels, reach: int) -> NDArray[np.bool_]:
+    """Tell which pixels no other within a square around them exceeds."""
+    highest = np.ones(len(rows), dtype=bool)
+    for n, (r, c) in enumerate(zip(rows, columns, strict=True)):
+        around = image[max(r - reach, 0) : r + reach + 1, max(c - reach, 0) : c + reach + 1]
+        highest[n] = image[r, c] >= around.max()
+    return highest
 
 
 def flatten_halos(

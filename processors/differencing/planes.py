@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from schemas.masks import MaskPlane
 
@@ -42,7 +42,26 @@ def grow(plane: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """Widen a plane by a disc of ``radius`` pixels (none when it is empty or the radius is 0)."""
     if radius <= 0 or not plane.any():
         return plane
-    return np.asarray(ndimage.distance_transform_edt(~plane) <= radius)
+    return np.asarray(_grown(np.ascontiguousarray(plane), int(radius)))
+
+
+@njit(cache=True)
+def _grown(plane: Any, radius: int) -> Any:
+    """Paint a disc around every pixel of a plane that has a neighbour outside it."""
+    rows, columns = plane.shape
+    out = plane.copy()
+    for r in range(rows):
+        for c in range(columns):
+            if not plane[r, c]:
+                continue
+            inside = 0 < r < rows - 1 and 0 < c < columns - 1
+            if inside and plane[r - 1, c] and plane[r + 1, c] and plane[r, c - 1] and plane[r, c + 1]:
+                continue
+            for q in range(max(r - radius, 0), min(r + radius + 1, rows)):
+                for p in range(max(c - radius, 0), min(c + radius + 1, columns)):
+                    if (q - r) * (q - r) + (p - c) * (p - c) <= radius * radius:
+                        out[q, p] = True
+    return out
 
 
 def combine_masks(
