@@ -32,6 +32,7 @@ __all__ = [
     "Settings",
     "WebSettings",
     "load_settings",
+    "config_file",
 ]
 
 PREFIX = "NIGHTCAST_"

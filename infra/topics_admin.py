@@ -23,7 +23,7 @@ from schemas import avro
 from schemas.errors import NightcastError
 from schemas.topics import TOPICS, Cleanup, Partitions, Topic, dead_letter_topic, topic_configuration
 
-__all__ = ["create_topics", "ensure_topics", "expected_topics", "missing_topics", "register_events"]
+__all__ = ["create_topics", "ensure_topics", "expected_topics", "missing_topics", "register_events", "main"]
 
 TIMEOUT_S = 15.0
 DEAD_LETTER_DAYS = 90

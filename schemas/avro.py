@@ -36,7 +36,17 @@ import fastavro
 
 from schemas.errors import SchemaError, UndecodableEventError
 
-__all__ = ["NAMESPACE", "decode", "encode", "from_record", "parsed", "schema_of", "schema_text", "to_record"]
+__all__ = [
+    "NAMESPACE",
+    "decode",
+    "encode",
+    "from_record",
+    "parsed",
+    "schema_of",
+    "schema_text",
+    "to_record",
+    "write_schema_files",
+]
 
 NAMESPACE = "nightcast"
 """Namespace of every internal record."""

@@ -51,6 +51,8 @@ __all__ = [
     "VisitClosed",
     "VisitEvent",
     "WorkerHeartbeat",
+    "CutoutPack",
+    "CutoutSet",
 ]
 
 

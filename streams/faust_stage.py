@@ -37,7 +37,7 @@ from streams.dead_letters import DeadLetters
 from streams.faust_adapters import AwaitedTable, ReadCommittedTransport
 from streams.transaction import Read
 
-__all__ = ["FaustHandler", "FaustSpec", "FaustStage"]
+__all__ = ["FaustHandler", "FaustSpec", "FaustStage", "app_settings", "folder", "quiet_loggers"]
 
 WATCHDOG_S = 60.0
 """How long handled events may wait for their commit before the process ends (streaming.md, section 1, trap 10)."""

@@ -20,7 +20,16 @@ from typing import Any
 
 from infra.errors import DownloadError, JarsError
 
-__all__ = ["Jar", "JarLock", "ensure_jars", "load_lock", "missing_jars", "resolve_lock", "write_lock"]
+__all__ = [
+    "Jar",
+    "JarLock",
+    "ensure_jars",
+    "load_lock",
+    "missing_jars",
+    "resolve_lock",
+    "write_lock",
+    "fetch_from_central",
+]
 
 KAFKA_VERSION = "4.3.1"
 ROOTS = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4")

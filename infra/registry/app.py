@@ -15,7 +15,7 @@ from infra.registry.service import RegistryService
 from infra.registry.store import Registered, Submission
 from schemas.errors import NightcastError
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "LevelBody", "ModeBody", "RegistryResponse", "SchemaBody"]
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 Deleted = Annotated[bool, Query()]

@@ -15,7 +15,7 @@ from infra.telescope.schedule import PlannedVisit
 from infra.telescope.truth import TruthBook
 from schemas.camera import Detector
 
-__all__ = ["CameraBuffer", "Fault"]
+__all__ = ["CameraBuffer", "Fault", "spoil"]
 
 
 class Fault(StrEnum):

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from infra.telescope.chance import generator
 
-__all__ = ["KeplerOrbit", "observer_position", "orbit_through", "sample_orbit", "sky_position"]
+__all__ = [
+    "KeplerOrbit",
+    "observer_position",
+    "orbit_through",
+    "sample_orbit",
+    "sky_position",
+    "local_sidereal_degrees",
+]
 
 _Floats = NDArray[np.float64]
 

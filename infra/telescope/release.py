@@ -23,7 +23,7 @@ from infra.telescope.sky import Kind, flux_nanojansky, make_static_sky, position
 from infra.telescope.templates import AIRMASS_BINS, EPOCHS, RELEASE_MJD, epochs, make_template
 from schemas.camera import Camera, Detector
 
-__all__ = ["Release", "build_release", "source_digest"]
+__all__ = ["Release", "build_release", "source_digest", "master_calibrations", "reference_catalogue", "release_objects"]
 
 REFERENCE_EPOCH_MJD = 57388.5
 """J2016.0, the epoch of Gaia's third release (TAI, to the minute)."""

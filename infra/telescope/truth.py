@@ -29,7 +29,7 @@ from infra.telescope.templates import READ_NOISE_E as TEMPLATE_READ_NOISE_E
 from infra.telescope.templates import airmass_bin, epochs, template_flux
 from schemas.camera import Detector
 
-__all__ = ["TRUTH_SCHEMA", "TruthBook", "write_static"]
+__all__ = ["TRUTH_SCHEMA", "TruthBook", "write_static", "find_changes"]
 
 TRUTH_SCHEMA = pa.schema(
     [

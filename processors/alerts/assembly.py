@@ -17,7 +17,18 @@ from schemas.events import AssembledAlert, ObjectUpdate
 from schemas.ids import unpack_dia_source_id
 from schemas.tables import Claim
 
-__all__ = ["HISTORY_DAYS", "Record", "Reading", "apply_update", "assembled_alerts", "block_key", "months_of"]
+__all__ = [
+    "HISTORY_DAYS",
+    "Record",
+    "Reading",
+    "apply_update",
+    "assembled_alerts",
+    "block_key",
+    "months_of",
+    "month_of",
+    "pack_block",
+    "unpack_block",
+]
 
 HISTORY_DAYS = 365.25
 """Twelve months: how far a packet's history goes back."""

@@ -40,6 +40,12 @@ __all__ = [
     "month_of",
     "pack_decisions",
     "pack_rows",
+    "head_key",
+    "month_key",
+    "object_key",
+    "overlay",
+    "pack_number",
+    "visit_key",
 ]
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-__all__ = ["FourierFrame"]
+__all__ = ["FourierFrame", "gaussian_transfer"]
 
 Pixels = NDArray[Any]
 

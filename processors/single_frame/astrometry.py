@@ -20,7 +20,7 @@ from processors.single_frame.projection import deproject, project
 from processors.single_frame.sip import plate_to_wcs
 from schemas.camera import Camera, Detector
 
-__all__ = ["Astrometry", "Pointing", "nominal_pointing", "propagate", "solve_astrometry"]
+__all__ = ["Astrometry", "Pointing", "nominal_pointing", "propagate", "solve_astrometry", "match"]
 
 SEARCH_ARCSEC = 40.0
 """Largest shift looked for: 20" of pointing, and 0.1 degree of rotation seen at the edge of the field of view."""

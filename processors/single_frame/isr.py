@@ -20,7 +20,16 @@ from processors.single_frame.overscan import subtract_overscan
 from schemas.masks import MaskPlane
 from schemas.raw import AmplifierTable, MasterCalibrations
 
-__all__ = ["STEPS", "DetectorImage", "correct", "grow_saturation", "interpolate_bad"]
+__all__ = [
+    "STEPS",
+    "DetectorImage",
+    "correct",
+    "grow_saturation",
+    "interpolate_bad",
+    "bad_share",
+    "calibrate_amplifier",
+    "saturation_mask",
+]
 
 STEPS = ("bias", "dark", "flat", "defects", "amplifiers", "crosstalk")
 """Steps that need a master calibration and may be skipped by name."""

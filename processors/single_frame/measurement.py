@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 
 from processors.single_frame.psf import PsfModel, psf_fluxes, subtract_sources
 
-__all__ = ["SOURCE_DTYPE", "SHAPE_FIELDS", "deblended_fluxes", "measure_apertures", "measure_shapes", "measure_sources"]
+__all__ = [
+    "SOURCE_DTYPE",
+    "SHAPE_FIELDS",
+    "deblended_fluxes",
+    "measure_apertures",
+    "measure_shapes",
+    "measure_sources",
+    "collect_planes",
+    "enclosed",
+    "window_shapes",
+]
 
 SOURCE_DTYPE = np.dtype(
     [

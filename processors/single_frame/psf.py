@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from processors.errors import InputError
 from processors.single_frame.splines import prefilter, resample
 
-__all__ = ["PsfModel", "polynomial_terms", "psf_fluxes", "subtract_sources"]
+__all__ = ["PsfModel", "polynomial_terms", "psf_fluxes", "subtract_sources", "add_sources", "fit_fluxes"]
 
 
 def polynomial_terms(u: NDArray[Any], v: NDArray[Any], order: int) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from schemas.events import (
 )
 from streams.stage import Incoming, Outgoing, StageSpec
 
-__all__ = ["ManifestState", "OpenVisit", "manifest_spec"]
+__all__ = ["ManifestState", "OpenVisit", "manifest_spec", "fold", "report_overdue"]
 
 _KEPT_CLOSED = 50
 """Closed visits remembered, so that an alert of a late result finds its visit."""

@@ -19,7 +19,7 @@ from streams.distribution.publication import Origin, Publication, publish
 from streams.stage import Incoming, Outgoing, StageSpec
 from streams.transaction import Place
 
-__all__ = ["DUPLICATE", "INPUT_TOPIC", "PUBLIC_SCHEMA_ID", "PUBLISHED", "Ledger", "Publisher"]
+__all__ = ["DUPLICATE", "INPUT_TOPIC", "PUBLIC_SCHEMA_ID", "PUBLISHED", "Ledger", "Publisher", "OutcomeCounter"]
 
 PUBLISHED, DUPLICATE = "published", "duplicate"
 """Outcomes of an alert; every other one is the code of its dead letter."""

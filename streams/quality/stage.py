@@ -23,7 +23,7 @@ from schemas.events import (
 )
 from streams.stage import Incoming, Outgoing, StageSpec
 
-__all__ = ["QualityState", "VisitQuality", "quality_spec"]
+__all__ = ["QualityState", "VisitQuality", "quality_spec", "fold"]
 
 _KEPT_VISITS = 50
 TOPIC = "quality-metrics"

@@ -25,7 +25,7 @@ from streams.views.records import decode_record
 from streams.views.rows import AlertRow, ObjectRow, VisitRow
 from streams.views.view import View
 
-__all__ = ["Epoch", "History", "Toolkit", "decode_object"]
+__all__ = ["Epoch", "History", "Toolkit", "decode_object", "readable_stamps", "record_as_json"]
 
 K = TypeVar("K")
 V = TypeVar("V")

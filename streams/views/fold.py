@@ -20,7 +20,7 @@ from streams.views import tables
 from streams.views.head import AlertHead, read_head
 from streams.views.records import decode_record
 
-__all__ = ["FOLDED_TOPICS", "Folder", "Message"]
+__all__ = ["FOLDED_TOPICS", "Folder", "Message", "read_positions"]
 
 T = TypeVar("T")
 Row = dict[str, Any]

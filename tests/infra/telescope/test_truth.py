@@ -17,7 +17,7 @@ from infra.telescope.templates import airmass_bin, epochs, template_flux
 def as_the_release_saw_it(night: Night, band: str, which: int) -> Night:
     """Return the night with every star as bright, and where, as the template has it, and without what is new."""
     old = Night(night.camera, night.seed, night.visits)
-    old.asteroids = []
+    old.asteroids = []  # before anything is placed
     catalogue = old.catalogue
     flux = template_flux(catalogue, night.camera, night.seed, band, which)
     mean = float(np.mean([e.mjd for e in epochs(night.camera, night.seed, band, which)]))

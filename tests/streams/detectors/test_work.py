@@ -1,0 +1,181 @@
+"""One detector job on simulated pixels: the right result, the same bytes again, and a typed failure for each kind of damage."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.nddata import CCDData
+
+from infra.objects import ObjectStore
+from schemas import avro
+from schemas.camera import load_camera
+from schemas.events import CutoutPack
+from schemas.tables import Claim, Table
+from streams.detectors.task import JobTask
+from streams.detectors.work import DetectorBench
+from streams.inputs import ingest_release
+from streams.night.truth import read_truth
+from tests.support.night_harness import simulate
+
+CAMERA = "tiny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A simulated visit with its release in an object store."""
+
+    folder: Path
+    objects: ObjectStore
+    bench: DetectorBench
+    release: Claim
+    visit: int
+    band: str
+
+    def raw(self, snap: int, detector: int) -> bytes:
+        exposure = self.visit + snap
+        return (self.folder / "raw" / str(exposure) / f"{exposure}-{detector:03d}.fits").read_bytes()
+
+    def task(self, detector: int, *raws: bytes) -> JobTask:
+        frames = raws or (self.raw(0, detector), self.raw(1, detector))
+        return JobTask(
+            job_id=f"d-{detector}",
+            epoch=1,
+            instrument="NightcastSim",
+            visit=self.visit,
+            detector=detector,
+            is_wavefront=load_camera(CAMERA).detector(detector).is_wavefront,
+            camera=CAMERA,
+            band=self.band,
+            n_snaps=2,
+            raws=tuple(self.objects.put(frame) for frame in frames),
+            release_sha256=self.release.sha256,
+            known_objects=None,
+        )
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    folder = simulate(CAMERA, 1, 3)
+    objects = ObjectStore.memory()
+    visit, band = (folder / "visits.txt").read_text().split()[:2]
+    release = ingest_release(folder / "release", objects)
+    return Site(
+        folder=folder, objects=objects, bench=DetectorBench(objects), release=release, visit=int(visit), band=band
+    )
+
+
+def test_a_ccd_gives_the_changes_that_are_there(site: Site) -> None:
+    product = site.bench.run(site.task(0))
+    assert product.failure is None
+    assert product.result is not None
+    rows = product.result.diasources.to_array()
+    truth = read_truth(site.folder / "truth" / f"{site.visit}.parquet")
+    strong = truth[(truth["detector"] == 0) & (truth["predicted_snr"] > 12) & ~truth["masked"]]
+    assert len(strong) > 0
+    for change in strong:
+        east = (rows["ra"] - change["ra"] + 180) % 360 - 180
+        distance = 3600 * np.hypot(east * np.cos(np.radians(change["dec"])), rows["dec"] - change["dec"])
+        assert distance.min() < 1.0
+    assert set(product.result.inputs) == {"release", "masters", "refcat", "template", "raw_0", "raw_1"}
+    assert all(product.result.inputs.values())
+
+
+def test_the_same_input_gives_the_same_bytes_on_another_bench(site: Site) -> None:
+    again = DetectorBench(site.objects).run(site.task(1)).result
+    first = site.bench.run(site.task(1)).result
+    assert first is not None
+    assert again is not None
+    assert avro.encode(first) == avro.encode(again)
+
+
+def test_every_row_has_three_stamps_that_astropy_reads(site: Site) -> None:
+    result = site.bench.run(site.task(0)).result
+    assert result is not None
+    assert result.cutouts is not None
+    pack = avro.decode(CutoutPack, site.objects.get(result.cutouts))
+    assert [s.dia_source_id for s in pack.stamps] == result.diasources.to_array()["diaSourceId"].tolist()
+    for stamp in (pack.stamps[0].difference, pack.stamps[0].science, pack.stamps[0].template):
+        image = CCDData.read(io.BytesIO(stamp), format="fits")
+        assert image.wcs is not None
+        assert image.mask is not None
+        assert min(image.shape) >= 30
+
+
+def test_the_calibrated_image_is_kept_with_its_sky(site: Site) -> None:
+    result = site.bench.run(site.task(0)).result
+    assert result is not None
+    assert result.calibrated is not None
+    with fits.open(io.BytesIO(site.objects.get(result.calibrated))) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ["IMAGE", "VARIANCE", "MASK"]
+        assert hdus["IMAGE"].header["CTYPE1"].startswith("RA---TAN")
+        assert hdus["IMAGE"].data.shape == (256, 256)
+
+
+def test_known_objects_get_forced_photometry(site: Site) -> None:
+    detected = site.bench.run(site.task(0)).result
+    assert detected is not None
+    rows = detected.diasources.to_array()
+    known = np.zeros(len(rows), [("diaObjectId", "<i8"), ("ra", "<f8"), ("dec", "<f8")])
+    known["diaObjectId"], known["ra"], known["dec"] = rows["diaSourceId"], rows["ra"], rows["dec"]
+    claim = site.objects.put(avro.encode(Table.from_array(known)))
+    result = site.bench.run(replace(site.task(0), known_objects=claim)).result
+    assert result is not None
+    forced = result.forced.to_array()
+    assert set(forced["diaObjectId"]) == set(known["diaObjectId"])
+    clean = rows["isDipole"] != 1
+    order = np.argsort(forced["diaObjectId"])
+    pull = (forced["psfFlux"][order] - rows["psfFlux"])[clean] / rows["psfFluxErr"][clean]
+    assert np.nanmedian(np.abs(pull)) < 1.0
+
+
+def test_a_wavefront_sensor_is_measured_and_not_differenced(site: Site) -> None:
+    product = site.bench.run(site.task(2))
+    assert product.result is not None
+    assert product.result.diasources.rows == 0
+    assert product.result.metrics["psf_fwhm_arcsec"] > 0.5
+
+
+def test_one_snap_is_enough(site: Site) -> None:
+    product = site.bench.run(site.task(0, site.raw(0, 0)))
+    assert product.failure is None
+    assert product.result is not None
+    assert product.result.metrics["snaps"] == 1
+
+
+def without_amplifier(frame: bytes) -> bytes:
+    with fits.open(io.BytesIO(frame)) as hdus:
+        buffer = io.BytesIO()
+        fits.HDUList(hdus[:-1]).writeto(buffer)
+        return buffer.getvalue()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no FITS", "amplifier missing"])
+def test_damaged_frames_are_permanent_failures_with_a_code_of_their_own(site: Site, damage: str) -> None:
+    frame = site.raw(0, 0)
+    broken = {
+        "truncated": frame[: len(frame) // 2],
+        "no FITS": b"x" * 5760,
+        "amplifier missing": without_amplifier(frame),
+    }
+    failure = site.bench.run(site.task(0, broken[damage], site.raw(1, 0))).failure
+    assert failure is not None
+    assert failure.code not in ("unexpected", "permanent")
+    assert not failure.retriable
+    assert failure.reason.endswith(".")
+
+
+def test_a_release_that_is_not_there_is_said_in_one_sentence(site: Site) -> None:
+    failure = site.bench.run(replace(site.task(0), release_sha256="0" * 64)).failure
+    assert failure is not None
+    assert failure.code == "release"
+
+
+def test_no_template_of_the_band_is_a_permanent_failure(site: Site) -> None:
+    failure = site.bench.run(replace(site.task(0), band="u")).failure
+    assert failure is not None
+    assert not failure.retriable
