@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 
 from infra.broker import broker_process, prepare_broker
-from infra.errors import AlreadyRunningError, StartError
+from infra.broker.probe import broker_answers
+from infra.errors import AlreadyRunningError, KafkaUnavailableError, StartError
 from infra.metrics import MULTIPROCESS_VARIABLE, empty_metrics_dir
 from infra.ports import require_free
 from infra.registry import registry_process
@@ -33,6 +34,8 @@ LOCK_FILE = "lock"
 SUPERVISOR_PID = "supervisor.pid"
 POLL_S = 0.05
 DOWN_TIMEOUT_S = 30.0
+CLUSTER_TIMEOUT_S = 5.0
+"""How long a broker of another cluster may take to answer before anything is started."""
 SWEEP_TIMEOUT_S = 8.0
 """How long what a vanished supervisor left may take to end; a broker that ends cleanly starts again 10 s sooner."""
 
@@ -79,6 +82,8 @@ def up(settings: Settings, processes: Sequence[ProcessSpec] = (), *, progress: P
         When a port is another program's.
     DownloadError, JarsError, StartError
         When the broker cannot be made ready, or a process does not start; nothing is left running then.
+    KafkaUnavailableError
+        When the cluster that the settings name does not answer.
     """
     say = progress or (lambda _sentence: None)
     if is_running(settings):
@@ -90,6 +95,8 @@ def up(settings: Settings, processes: Sequence[ProcessSpec] = (), *, progress: P
     _check_ports(settings, specs)
     if settings.embedded_broker:
         prepare_broker(settings, progress=say)
+    else:
+        _require_cluster(settings)
     for folder in (settings.run_dir, settings.logs_dir, settings.state_dir):
         folder.mkdir(parents=True, exist_ok=True)
     empty_metrics_dir(settings.metrics_dir)
@@ -180,6 +187,14 @@ def _check_ports(settings: Settings, specs: Sequence[ProcessSpec]) -> None:
         for setting, port in spec.ports.items():
             require_free(port, what=spec.name, setting=setting)
     require_free(settings.metrics.port, what="metrics endpoint", setting="metrics.port", host=settings.metrics.host)
+
+
+def _require_cluster(settings: Settings) -> None:
+    if not broker_answers(settings.bootstrap, timeout_s=CLUSTER_TIMEOUT_S):
+        raise KafkaUnavailableError(
+            f"No Kafka broker answers at {settings.bootstrap}; start it, correct NIGHTCAST_KAFKA__BOOTSTRAP_SERVERS, "
+            "or unset it to use the embedded broker."
+        )
 
 
 def _start_daemon(settings: Settings) -> subprocess.Popen[bytes]:

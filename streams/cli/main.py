@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 
 import typer
 
+from infra.logs import configure_logging
 from streams.cli import engine
 
-__all__ = ["app", "main"]
+__all__ = ["app", "build", "main"]
 
 app = typer.Typer(
     name="nightcast",
@@ -24,6 +26,7 @@ _NOUNS = {
     "jobs": ("streams.cli.jobs", "The work of a night: list it, explain one job."),
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, put back."),
     "schemas": ("streams.cli.schemas_command", "Schemas of every topic."),
+    "replay": ("streams.cli.replay", "A night again: record it, play it into a system of its own, compare the two."),
 }
 """Noun to the module of its commands and its line in the help."""
 
@@ -43,7 +46,9 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; its log lines are errors only, on standard error, and what Kafka's client says is said by ours."""
+    configure_logging("nightcast", level="error")
+    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     build()()
 
 
