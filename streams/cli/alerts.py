@@ -217,6 +217,8 @@ def _of_objects(numbers: list[str]) -> Iterator[OpenedAlert]:
     from streams.cli.view_access import current_view, identifier_of
     from streams.views import queries
 
+    if not numbers:
+        return
     with current_view(load()) as view:
         for number in numbers:
             with view.reading() as connection:

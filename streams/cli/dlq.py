@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
     from schemas.events import DeadLetter
 
-__all__ = ["app"]
+__all__ = ["app", "PlacedLetter"]
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -20,7 +20,7 @@ from streams.views import queries
 from streams.views.errors import NotInViewError, RequestError
 from streams.views.sky import Cone, parse_position
 
-__all__ = ["FOREVER", "MAXIMUM_UPLOAD_BYTES", "router"]
+__all__ = ["FOREVER", "MAXIMUM_UPLOAD_BYTES", "router", "read_upload"]
 
 router = APIRouter(prefix="/api/v1", responses={404: {"model": Problem}, 422: {"model": Problem}})
 

@@ -189,6 +189,7 @@ class Visit(_Answer):
     jobs: dict[str, int]
     verdict: str | None
     quality: dict[str, Any]
+    reasons: list[str] = Field(description="why the verdict is not good")
 
     @classmethod
     def of(cls, row: VisitRow) -> Visit:

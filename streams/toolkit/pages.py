@@ -30,7 +30,7 @@ from streams.views.errors import RequestError
 from streams.views.rows import AlertRow, AnnotationRow
 from streams.views.sky import Cone
 
-__all__ = ["page", "router"]
+__all__ = ["page", "router", "packet_context"]
 
 router = APIRouter(include_in_schema=False)
 

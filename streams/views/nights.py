@@ -96,4 +96,5 @@ def _row(number: int, manifest: Any, quality: Any, counted: tuple[int, str | Non
         jobs=jobs,
         verdict=quality["verdict"] if quality else None,
         quality=json.loads(quality["values"]) if quality else {},
+        reasons=tuple(json.loads(quality["reasons"])) if quality else (),
     )

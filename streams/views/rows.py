@@ -107,3 +107,5 @@ class VisitRow:
     """State to number of jobs."""
     verdict: str | None
     quality: Mapping[str, Any]
+    reasons: tuple[str, ...] = ()
+    """Why the verdict is not good."""
