@@ -145,7 +145,7 @@ TOPICS: tuple[Topic, ...] = (
         partitions=_P,
         dead_letters=True,
         producers=("association",),
-        consumers=("alert-assembly",),
+        consumers=("alert-assembly", "toolkit"),
         summary="an object touched in a visit",
     ),
     Topic(
@@ -218,7 +218,7 @@ TOPICS: tuple[Topic, ...] = (
         cleanup=_COMPACT,
         retention_days=None,
         producers=("distribution",),
-        consumers=("distribution",),
+        consumers=("distribution", "toolkit"),
         summary="digest and state of each alert",
     ),
     Topic(
