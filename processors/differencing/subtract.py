@@ -32,7 +32,7 @@ __all__ = [
 LEAST_KERNEL_SIGMA = 1.0
 """Standard deviation, pixels, that the matching kernel should have at least in every direction."""
 
-_NOISE_FLOOR = 1e-4
+_NOISE_FLOOR = 1e-6
 _PSF_SIZE = 96
 _CELL = 64
 

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
+from processors.differencing.fitting import fit_point_sources
+from processors.differencing.halos import brilliant_stars, flatten_halos
+from processors.differencing.planes import combine_masks, grow, has_plane, is_lost, set_plane
+from processors.differencing.psf import ConstantPsf, PsfGrid
+from schemas.masks import MaskPlane
+from tests.support.difference_scenes import Moffat, add_sources
+
+SHAPE = (256, 256)
+GRID = PsfGrid.sample(ConstantPsf(Moffat(4.0).draw(0, 0)), SHAPE, 20)
+
+
+def noise(seed: int = 1, sigma: float = 10.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=sigma, size=SHAPE).astype("f4")
+
+
+def judged(image: np.ndarray, x: float, y: float) -> bool:
+    variance, usable = np.full(SHAPE, 100.0, "f4"), np.ones(SHAPE, bool)
+    fits = fit_point_sources(
+        image, variance, usable, GRID.x_nodes, GRID.y_nodes, GRID.coefficients, np.array([x]), np.array([y]), 10
+    )
+    return bool(is_sharper_than_psf(image, variance, usable, GRID, fits=fits)[0])
+
+
+@pytest.mark.parametrize("pixels", [[(100, 100)], [(100, 100), (101, 100)]])
+def test_hits_of_cosmic_rays_are_sharper_than_the_psf(pixels: list[tuple[int, int]]) -> None:
+    image = noise()
+    for x, y in pixels:
+        image[y, x] += 300.0
+    assert judged(image, 100.0, 100.0)
+
+
+@pytest.mark.parametrize("flux", [600.0, 2000.0, -3e4])
+def test_stars_are_not(flux: float) -> None:
+    sharp = 0
+    for seed in range(10):
+        image = noise(seed).astype(float)
+        add_sources(image, Moffat(4.0), [100.3], [99.6], [flux])
+        sharp += judged(image.astype("f4"), 100.0, 100.0)
+    assert sharp == 0
+
+
+@pytest.mark.parametrize("angle", [0.1, 1.0, 2.2])
+def test_a_satellite_streak_is_masked_and_little_else(angle: float) -> None:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    across = (columns - 128) * np.cos(angle) + (rows - 128) * np.sin(angle)
+    image = noise() + 40.0 * np.exp(-0.5 * (across / 1.8) ** 2)
+    mask = streak_pixels(image, np.full(SHAPE, 100.0), np.ones(SHAPE, bool), 4.0)
+    on = np.abs(across) < 3
+    assert mask[on].mean() > 0.9
+    assert mask[np.abs(across) > 25].mean() < 0.01
+
+
+def test_stars_make_no_streak() -> None:
+    image = noise().astype(float)
+    rng = np.random.default_rng(5)
+    x, y = rng.uniform(10, 245, (2, 60))
+    add_sources(image, Moffat(4.0), x, y, np.full(60, 8000.0))
+    assert not streak_pixels(image, np.full(SHAPE, 100.0), np.ones(SHAPE, bool), 4.0).any()
+
+
+def test_halos_go_and_sources_on_them_stay() -> None:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    radius = np.hypot(columns - 120, rows - 130)
+    halo = 60 * np.exp(-radius / 12)
+    image = noise(sigma=3.0) + halo
+    source = np.zeros(SHAPE)
+    add_sources(source, Moffat(4.0), [145.0], [130.0], [2000.0])
+    flat, taken = flatten_halos(image + source, np.ones(SHAPE, bool), np.array([[120.0, 130.0]]), 6.0)
+    ring = (radius > 8) & (radius < 40) & (source < 1)
+    assert abs(flat[ring].mean()) < 0.4
+    assert flat[126:135, 141:150].sum() == pytest.approx(source[126:135, 141:150].sum(), rel=0.1)
+    assert (taken[radius < 5] == 0).all()
+
+
+def test_brilliant_and_saturated_stars_have_halos() -> None:
+    image = np.zeros(SHAPE)
+    add_sources(image, Moffat(4.0), [60.0, 180.0], [70.0, 90.0], [5e6, 1e4])
+    mask = np.zeros(SHAPE, "u2")
+    mask[200:204, 50:54] = MaskPlane.SAT_TEMPLATE
+    stars = brilliant_stars(image, 10.0, mask, 4.0)
+    assert sorted(map(tuple, np.round(stars).astype(int).tolist())) == [(52, 202), (60, 70)]
+
+
+def test_masks_join_and_grow() -> None:
+    science, template = np.zeros((50, 50), "u2"), np.zeros((60, 60), "u2")
+    science[20, 20] = MaskPlane.SAT
+    template[35, 35] = MaskPlane.SAT
+    template[10, 45] = MaskPlane.NO_DATA
+    joined = combine_masks(science, template, science_growth=2, template_growth=3, pad=5)
+    assert has_plane(joined[20, 22], MaskPlane.SAT)
+    assert not has_plane(joined[20, 23], MaskPlane.SAT)
+    assert has_plane(joined[30, 33], MaskPlane.SAT_TEMPLATE)
+    assert has_plane(joined[5, 40], MaskPlane.NO_DATA)
+    assert (science == joined)[40:, :20].all()
+
+
+def test_growing_is_a_disc() -> None:
+    plane = np.zeros((31, 31), bool)
+    plane[15, 15] = True
+    rows, columns = np.mgrid[:31, :31]
+    np.testing.assert_array_equal(grow(plane, 6), (rows - 15) ** 2 + (columns - 15) ** 2 <= 36)
+    assert grow(plane, 0) is plane
+    assert not grow(np.zeros((5, 5), bool), 3).any()
+
+
+def test_an_interpolated_pixel_is_not_lost() -> None:
+    mask = np.zeros((1, 4), "u2")
+    set_plane(mask, np.s_[0, 0], MaskPlane.BAD | MaskPlane.INTRP)
+    set_plane(mask, np.s_[0, 1], MaskPlane.SAT | MaskPlane.INTRP)
+    set_plane(mask, np.s_[0, 2], MaskPlane.BAD)
+    np.testing.assert_array_equal(is_lost(mask), [[False, True, True, False]])
