@@ -148,7 +148,7 @@ def _ready(state: Holding, lease: Lease, instrument: str, now: float, known_wait
         instrument=instrument,
         announced=inputs.announced,
         exposures=exposures,
-        known=inputs.known,
+        known=None if job.is_wavefront else inputs.known,  # what is not waited for must not be named as an input
         notes=tuple(notes),
     )
 

@@ -76,7 +76,10 @@ def test_known_objects_are_waited_for_only_so_long() -> None:
 
 
 def test_a_wavefront_sensor_needs_no_known_objects() -> None:
-    assert ready(after(planned("WAVEFRONT"), leased(), exposure(0), exposure(1)))
+    arrived = [planned("WAVEFRONT"), leased(), exposure(0), exposure(1)]
+    for events_before in (arrived, [KNOWN, *arrived]):
+        (job,) = ready_jobs(after(*events_before), instrument="i", now=100.0, known_wait_s=15.0)
+        assert job.known is None
 
 
 @pytest.mark.parametrize(
