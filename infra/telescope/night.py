@@ -67,10 +67,21 @@ class Night:
         day_obs = visits[0].day_obs
         self.catalogue: NDArray[Any] = add_night(camera, seed, make_static_sky(camera, seed), day_obs, times)
         self.asteroids: list[Asteroid] = make_asteroids(camera, seed, day_obs, times)
+        self._everything = functools.lru_cache(maxsize=4)(self._place_all)
         self.response = functools.cache(lambda identifier: make_response(camera, seed, camera.detector(identifier)))
 
     def place(self, visit: PlannedVisit, snap: int, detector: Detector) -> Placed:
         """Return every object with its place on a detector and its electrons in a snap."""
+        catalogue, u, v, flux = self._everything(visit.index, snap)
+        x, y = plane_to_detector(detector, u, v)
+        electrons = flux * visit.throughput() * self._response(detector).throughput
+        return Placed(catalogue=catalogue, x=x, y=y, u=u, v=v, electrons=electrons)
+
+    def _place_all(
+        self, index: int, snap: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Catalogue with moving objects, focal-plane places and fluxes (nJy) of a snap: the same for all detectors."""
+        visit = self.visits[index]
         middle = 0.5 * (visit.begin_mjd_tai(snap) + visit.end_mjd_tai(snap))
         ra, dec = positions(self.catalogue, middle)
         flux = flux_nanojansky(self.catalogue, visit.band, middle)
@@ -80,9 +91,7 @@ class Night:
         u, v = pointing.to_plane(
             np.concatenate([ra, moving_ra]), np.concatenate([dec, moving_dec]), catalogue["colour"]
         )
-        x, y = plane_to_detector(detector, u, v)
-        electrons = np.concatenate([flux, moving_flux]) * visit.throughput() * self._response(detector).throughput
-        return Placed(catalogue=catalogue, x=x, y=y, u=u, v=v, electrons=electrons)
+        return catalogue, u, v, np.concatenate([flux, moving_flux])
 
     def light(self, visit: PlannedVisit, snap: int, detector: Detector) -> NDArray[np.float32]:
         """Return the mean electrons of light and dark current that a detector gathers in a snap."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from infra.telescope.chance import generator
 from infra.telescope.light_curves import Curve, relative_flux
@@ -140,20 +141,23 @@ class _Builder:
         """Draw places all over the box, none closer than a separation (pixels) to a kept one; crowded ones are dropped."""
         u = self.random.uniform(self.box[0], self.box[1], number)
         v = self.random.uniform(self.box[2], self.box[3], number)
-        return (u, v) if separation == 0 else self._thin(u, v, separation)
+        if separation == 0:
+            return u, v
+        places = np.column_stack([u, v])
+        return self._keep(places[self._uncrowded(places, separation)], separation)
 
     def scatter_on_detectors(self, number: int, separation: float) -> tuple[_Floats, _Floats]:
         """Draw as many places on every science detector, away from its edges and from kept ones."""
-        us, vs = [], []
+        drawn = []
         for detector in self.science:
             inset = self.setup.inset_pixels
             x = self.random.uniform(inset, detector.width - inset, 60 * number)
             y = self.random.uniform(inset, detector.height - inset, 60 * number)
-            u, v = detector_to_plane(detector, x, y)
-            u, v = self._thin(u, v, separation, limit=number)
-            us.append(u)
-            vs.append(v)
-        return np.concatenate(us), np.concatenate(vs)
+            drawn.append(np.column_stack(detector_to_plane(detector, x, y)))
+        places = np.concatenate(drawn)
+        free = self._uncrowded(places, separation).reshape(len(self.science), -1)
+        first = free & (np.cumsum(free, axis=1) <= number)
+        return self._keep(places[first.reshape(-1)], separation)
 
     def add(self, kind: Kind, u: _Floats, v: _Floats, **columns: Any) -> NDArray[Any]:
         """Append entries at places and return them."""
@@ -168,21 +172,21 @@ class _Builder:
         self.rows.append(rows)
         return rows
 
-    def _thin(self, u: _Floats, v: _Floats, separation: float, limit: int | None = None) -> tuple[_Floats, _Floats]:
-        kept: list[tuple[float, float]] = []
-        others = np.concatenate([places for places, _ in self.apart]) if self.apart else np.empty((0, 2))
-        reach = np.concatenate([np.full(len(places), r) for places, r in self.apart]) if self.apart else np.empty(0)
-        mine = np.empty((u.size, 2))
-        for x, y in zip(u, v, strict=True):
-            near = np.hypot(others[:, 0] - x, others[:, 1] - y) < np.maximum(reach, separation)
-            placed = mine[: len(kept)]
-            if near.any() or (np.hypot(placed[:, 0] - x, placed[:, 1] - y) < separation).any():
-                continue
-            mine[len(kept)] = x, y
-            kept.append((float(x), float(y)))
-            if limit is not None and len(kept) == limit:
-                break
-        places = np.array(kept).reshape(-1, 2)
+    def _uncrowded(self, places: _Floats, separation: float) -> NDArray[np.bool_]:
+        """Tell which places stand apart from those kept for others, and from the uncrowded ones before them."""
+        free = np.ones(len(places), bool)
+        for others, reach in self.apart:
+            if len(others):
+                distance, _ = cKDTree(others).query(places)
+                free &= distance >= max(reach, separation)
+        index = np.flatnonzero(free)
+        if index.size:
+            pairs = index[cKDTree(places[index]).query_pairs(separation, output_type="ndarray")]
+            for earlier, later in pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]:
+                free[later] &= not free[earlier]
+        return free
+
+    def _keep(self, places: _Floats, separation: float) -> tuple[_Floats, _Floats]:
         self.apart.append((places, separation))
         return places[:, 0], places[:, 1]
 
