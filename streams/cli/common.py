@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from infra.settings import Settings, load_settings
 from schemas.errors import NightcastError
@@ -17,7 +19,10 @@ from schemas.errors import NightcastError
 __all__ = ["JsonOption", "console", "load", "one_sentence_errors", "print_json", "print_table"]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
-console = Console(highlight=False)
+PIPED_WIDTH = 160
+"""Columns of a table that is not shown on a terminal, where 80 would cut names short."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
 """Where results go."""
 _errors = Console(stderr=True, highlight=False)
 
@@ -44,7 +49,7 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, sort_keys=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+def print_table(title: str, columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows under columns, or a sentence when there are none."""
     table = Table(*columns, title=title, title_justify="left", header_style="bold")
     count = 0

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.table import Column
 
 from streams.cli.common import JsonOption, console, load, one_sentence_errors, print_json, print_table
 
@@ -36,10 +37,10 @@ def list_(
         print_json([asdict(job) | {"updated": _moment(job.updated_unix_s)} for job in jobs])
         return
     rows = (
-        (job.job_id, job.kind.value, job.state, job.worker, job.attempts, _clock(job.updated_unix_s), escape(job.reason))
+        (job.job_id, job.state, job.worker, job.attempts, _clock(job.updated_unix_s), escape(job.reason))
         for job in jobs
     )
-    columns = ("job", "kind", "state", "worker", "attempts", "since (UTC)", "reason")
+    columns = (Column("job", no_wrap=True), "state", "worker", "tries", Column("since (UTC)", no_wrap=True), "reason")
     print_table("Jobs", columns, rows, empty="There is no such job.")
 
 
@@ -63,7 +64,8 @@ def explain(
         (_clock(m.at_unix_s), f"+{m.at_unix_s - start:.2f} s", m.topic, m.what, _sentence(m.sentence, m.refused))
         for m in moments
     )
-    print_table(job, ("UTC", "after", "topic", "what", ""), rows, empty="")
+    columns = (Column("UTC", no_wrap=True), Column("after", no_wrap=True), "topic", "what", Column("", overflow="fold"))
+    print_table(job, columns, rows, empty="")
     console.print(f"{len(moments)} events from {_moment(start)}.")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Column
 
 from streams.cli.common import JsonOption, console, load, one_sentence_errors, print_json, print_table
 
@@ -139,7 +140,7 @@ def _show(found: Comparison) -> None:
         )
         for t in found.topics
     ]
-    columns = ("topic", "same", "missing", "extra", "changed", "contradictory", "identical")
+    columns = (Column("topic", no_wrap=True), "same", "missing", "extra", "changed", "contradictory", "identical")
     print_table("Second run beside the first", columns, rows, empty="")
     for topic in found.topics:
         for change in topic.changed[:SHOWN]:

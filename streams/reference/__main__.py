@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from streams.reference.cli_page import cli_page
 from streams.reference.flow import flow_svg
+from streams.reference.settings_page import settings_page
 from streams.reference.topics_page import events_page, topics_page
 
 __all__ = ["PAGES", "write_pages"]
@@ -15,6 +17,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "images/flow.svg": flow_svg,
     "reference/topics.md": topics_page,
     "reference/events.md": events_page,
+    "reference/settings.md": settings_page,
+    "reference/cli.md": cli_page,
 }
 """Path under docs/ to what writes it."""
 

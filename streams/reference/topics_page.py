@@ -7,15 +7,16 @@ from typing import Any
 from schemas import avro
 from schemas.topics import TOPICS, Topic, dead_letter_topic
 
-__all__ = ["events_page", "topics_page"]
+__all__ = ["HEAD", "events_page", "topics_page"]
 
-_HEAD = "<!-- Written by `make docs` from the code; change that, not this. -->\n"
+HEAD = "<!-- Written by `make docs` from the code; change that, not this. -->\n"
+"""First line of every generated page."""
 
 
 def topics_page() -> str:
     """Return the page of topics as Markdown."""
     lines = [
-        _HEAD,
+        HEAD,
         "# Topics\n",
         "P stands for the setting `kafka.partitions`. Retention is the default of a development broker's topics.\n",
         "| topic | key | partitions | policy | value | written by | read by | what |",
@@ -49,7 +50,7 @@ def events_page() -> str:
     for row in TOPICS:
         if row.event is not None:
             _collect(avro.schema_of(row.event), seen)
-    lines = [_HEAD, "# Events\n", "Times are MJD TAI in days, angles degrees (ICRS), fluxes nJy.\n"]
+    lines = [HEAD, "# Events\n", "Times are MJD TAI in days, angles degrees (ICRS), fluxes nJy.\n"]
     for name, record in seen.items():
         lines += [f"## {name}\n", f"{record['doc']}\n", "| field | type | meaning |", "|---|---|---|"]
         lines += [f"| {f['name']} | {_type(f['type'])} | {f.get('doc', '')} |" for f in record["fields"]]
