@@ -32,10 +32,11 @@ stop: $(READY)  ## Stop everything that `make night` or `make up` left running
 	$(BIN)/nightcast down
 
 test: $(READY) lint types  ## Lint, types and every test (unit, contract, real broker, end to end, browser)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/end_to_end
+	$(BIN)/python -m pytest tests/end_to_end
 
 check: $(READY) lint types  ## Lint, types and the quick tests (no broker)
-	$(BIN)/python -m pytest -m "not broker and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not broker and not browser and not docker"
 
 lint: $(READY)
 	$(BIN)/ruff check .

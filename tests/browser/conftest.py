@@ -19,6 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from infra.ports import free_port, is_listening
 from streams.toolkit.app import create_app
 from streams.toolkit.service import Toolkit
+from tests.support.optional import missing
 from tests.support.packets import Story, build_sky
 from tests.support.toolkits import make_toolkit
 
@@ -43,7 +44,9 @@ class Served:
 def chromium() -> Iterator[webdriver.Chrome]:
     """One browser for all tests."""
     if CHROMIUM is None or DRIVER is None:
-        pytest.skip("Chromium and its driver are not installed (Debian: apt-get install chromium chromium-driver).")
+        missing(
+            "chromium", "Chromium and its driver are not installed (Debian: apt-get install chromium chromium-driver)."
+        )
     options = Options()
     options.binary_location = CHROMIUM
     for flag in FLAGS:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
@@ -23,6 +22,7 @@ from infra.kafka import admin
 from infra.ports import free_port
 from infra.settings import load_settings
 from tests.support.engine import RunningEngine
+from tests.support.optional import missing
 
 IMAGE = "nightcast-kafka-test"
 
@@ -65,7 +65,7 @@ def _container() -> Iterator[str]:
         client = docker.from_env()
         client.ping()
     except Exception as error:  # the client raises what its transport raises
-        pytest.skip(f"no Docker daemon answers here: {str(error).splitlines()[0]}")
+        missing("docker", f"No Docker daemon answers here: {str(error).splitlines()[0]}")
     from testcontainers.core.container import DockerContainer
 
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
