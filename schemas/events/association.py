@@ -1,0 +1,81 @@
+"""What association decides, and what becomes of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.tables import Claim, Table
+
+__all__ = ["AssociationDecision", "DiaObjectVersion", "DiaSourceEvent", "ObjectUpdate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationDecision:
+    """What association decided for one visit; its state changes only by folding these."""
+
+    instrument: str
+    visit: int
+    sequence: int
+    """0 for the visit's own decision, then one more for each late result."""
+    day_obs: int
+    band: str
+    processed_mjd_tai: float
+    """Last end of read-out: the time of processing that records carry."""
+    diasources: Table
+    """Accepted rows with diaObjectId filled, in order of diaSourceId."""
+    forced: Table
+    """Forced rows of existing objects, in order of object and detector."""
+    new_objects: tuple[int, ...]
+    """Objects founded by this visit, ascending."""
+    quarantined: Mapping[str, str]
+    """Identifier of a refused row to the reason."""
+    cutouts: Mapping[str, Claim]
+    """Detector to its pack of stamps."""
+    details: Mapping[str, float]
+    """Counts and separations, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectUpdate:
+    """One object touched by one visit: its new rows and its new version."""
+
+    dia_object_id: int
+    visit: int
+    sequence: int
+    diasources: tuple[bytes, ...]
+    """Public DIASource records of this visit, encoded, in order of their ids; each makes an alert."""
+    forced: tuple[bytes, ...]
+    """Public DIAForcedSource records of this visit, encoded, in order of detectors."""
+    dia_object: bytes
+    """Public DIAObject record, encoded, after this visit."""
+    cause: str
+    """detected, forced or late."""
+    cutouts: Mapping[str, Claim]
+    """Detector to its pack of stamps, for the detectors of diasources."""
+    dia_source_ids: tuple[int, ...]
+    midpoint_mjd_tai: float
+    last_readout_sent_unix_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiaSourceEvent:
+    """One DIASource with its association."""
+
+    dia_source_id: int
+    dia_object_id: int
+    visit: int
+    detector: int
+    record: bytes
+    """Public DIASource record, encoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiaObjectVersion:
+    """The newest version of a DIAObject."""
+
+    dia_object_id: int
+    visit: int
+    """The visit that made this version."""
+    record: bytes
+    """Public DIAObject record, encoded."""
