@@ -14,6 +14,8 @@ from processors.differencing.templates import Template
 
 PIXEL_SCALE = 0.2
 HALF = 20
+KNOTS = 15
+"""Point sources that make up a galaxy."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Moffat:
     fwhm: float
     beta: float = 3.5
     e1: float = 0.0
-    oversampling: int = 5
+    oversampling: int = 3
 
     def draw(self, dx: float, dy: float, half: int = HALF) -> np.ndarray[Any, Any]:
         """Return the pixels of a source of flux 1 whose centre is (dx, dy) off the central pixel."""
@@ -127,14 +129,14 @@ def make_scene(
     gx = rng.uniform(0, columns, n_galaxies)
     gy = rng.uniform(0, rows, n_galaxies)
     gflux = np.minimum(1e4 * (1 - rng.random(n_galaxies)) ** -0.8, 4e5)
-    spread = rng.normal(0, 3.0, (2, n_galaxies, 40))
+    spread = rng.normal(0, 3.0, (2, n_galaxies, KNOTS))
     static_x = np.concatenate([x, (gx[:, None] + spread[0]).ravel()])
     static_y = np.concatenate([y, (gy[:, None] + spread[1]).ravel()])
-    static_flux = np.concatenate([flux, np.repeat(gflux / 40, 40)])
+    static_flux = np.concatenate([flux, np.repeat(gflux / KNOTS, KNOTS)])
     noise_psf = psf_s.draw(0, 0)
     unit = np.sqrt((science_sky_variance + template_sky_variance) / np.sum(noise_psf**2))
     changes = np.zeros(n_changes, CHANGE_DTYPE)
-    changes["x"], changes["y"] = rng.uniform(20, columns - 20, n_changes), rng.uniform(20, rows - 20, n_changes)
+    changes["x"], changes["y"] = _apart(rng, shape, n_changes)
     sign = np.where(rng.random(n_changes) < 0.5, -1, 1)
     changes["flux"] = sign * unit * np.exp(rng.uniform(*np.log(change_snr), n_changes))
     changes["kind"] = "transient"
@@ -181,6 +183,16 @@ def make_scene(
         static=static,
         truth_psf=psf_s,
     )
+
+
+def _apart(rng: np.random.Generator, shape: tuple[int, int], count: int, distance: float = 24.0) -> Any:
+    """Draw positions no two of which are closer than a distance."""
+    kept = np.zeros((0, 2))
+    while len(kept) < count:
+        place = rng.uniform([20, 20], [shape[1] - 20, shape[0] - 20])
+        if len(kept) == 0 or np.hypot(*(kept - place).T).min() > distance:
+            kept = np.vstack([kept, place])
+    return kept.T
 
 
 def _to_template(science_wcs: WCS, template_wcs: WCS, x: Any, y: Any) -> tuple[Any, Any]:
