@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +144,9 @@ def test_the_psf_of_a_stamp_is_finite_and_of_sum_1(packets: list[dict[str, Any]]
 
 @ROLES
 def test_a_reader_of_the_first_header_block_finds_the_image(packets: list[dict[str, Any]], role: str) -> None:
-    cards: Callable[[bytes], set[str]] = (
-        lambda stamp: {  # noqa: E731 - one use
-            stamp[start : start + 8].decode().strip() for start in range(0, 2800, 80)
-        }
-    )
+    def cards(stamp: bytes) -> set[str]:
+        return {stamp[start : start + 8].decode().strip() for start in range(0, 2800, 80)}
+
     assert all({"BITPIX", "NAXIS1", "NAXIS2"} <= cards(record[role]) for record in packets)
 
 
