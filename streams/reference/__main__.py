@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from streams.reference.alert_schema_page import alert_schema_page
 from streams.reference.cli_page import cli_page
+from streams.reference.errors_page import errors_page
 from streams.reference.flow import flow_svg
 from streams.reference.settings_page import settings_page
+from streams.reference.summary_page import summary_page
 from streams.reference.topics_page import events_page, topics_page
 
 __all__ = ["PAGES", "write_pages"]
@@ -19,6 +22,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/events.md": events_page,
     "reference/settings.md": settings_page,
     "reference/cli.md": cli_page,
+    "reference/summary.md": summary_page,
+    "reference/errors.md": errors_page,
+    "reference/alert-schema.md": alert_schema_page,
 }
 """Path under docs/ to what writes it."""
 
