@@ -19,8 +19,19 @@ SHARP_MARGIN = 0.45
 STREAK_BIN = 4
 """Pixels are summed in squares of this side before lines are looked for."""
 
-STREAK_LEAST_BINS = 30
-"""Fewest bright squares on a line that make a streak."""
+STREAK_LEAST_BINS = 12
+"""Fewest bright squares on a line that make a streak: one that cuts a corner is short."""
+
+STREAK_FILLED = 0.7
+"""Least part of a streak's length that bright squares fill; half is enough for one of `STREAK_LONG` squares."""
+
+STREAK_LONG = 30
+
+STREAK_SCORE = 3.5
+"""Score from which a square votes."""
+
+STREAK_REJECTED = 2
+"""Rejected pixels from which a square votes."""
 
 Pixels = NDArray[Any]
 
@@ -63,16 +74,18 @@ def is_sharper_than_psf(
     return sharp
 
 
-def streak_pixels(difference: Pixels, variance: Pixels, usable: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
-    """Find straight streaks that cross much of the image.
+def streak_pixels(snr: Pixels, cosmic_rays: NDArray[np.bool_], fwhm: float) -> NDArray[np.bool_]:
+    """Find straight streaks that cross the image.
 
-    Squares of pixels above 3 sigma vote for the lines through them; the best line counts when many bright squares follow it
-    without large gaps.
+    Satellites cross the whole of a CCD. Squares of pixels with a high score, or with pixels that the comparison of the snaps rejected (a satellite is on one snap
+    only), vote for the lines through them; a line counts when most of it, from border to border, is filled.
 
     Parameters
     ----------
-    difference, variance, usable
-        The difference.
+    snr
+        Score map: of the difference.
+    cosmic_rays
+        Pixels that the combination of the snaps rejected.
     fwhm
         Width of the PSF, pixels.
 
@@ -81,8 +94,8 @@ def streak_pixels(difference: Pixels, variance: Pixels, usable: NDArray[np.bool_
     ndarray
         True on streaks.
     """
-    streaks = np.zeros(difference.shape, dtype=bool)
-    bright = _bright_squares(difference, variance, usable)
+    streaks = np.zeros(snr.shape, dtype=bool)
+    bright = _bright_squares(snr, cosmic_rays)
     for _ in range(4):
         rows, columns = np.nonzero(bright)
         if len(rows) < STREAK_LEAST_BINS:
@@ -91,30 +104,31 @@ def streak_pixels(difference: Pixels, variance: Pixels, usable: NDArray[np.bool_
         across = np.abs(columns * math.cos(angle) + rows * math.sin(angle) - offset)
         along = -columns * math.sin(angle) + rows * math.cos(angle)
         near = across < 1.5
-        if votes < STREAK_LEAST_BINS or not _is_continuous(along[near], len(rows), bright.size):
+        chord = _chord(angle, offset, np.array(bright.shape))
+        if votes < STREAK_LEAST_BINS or not _is_continuous(
+            along[near], chord, int(np.count_nonzero(across > 4)), bright.size
+        ):
             break
         low, high = float(along[near].min()), float(along[near].max())
-        streaks |= _line_mask(difference.shape, angle, offset, low, high, fwhm)
+        streaks |= _line_mask(snr.shape, angle, offset, low, high, fwhm)
         bright[rows[near], columns[near]] = False
     return streaks
 
 
-def _bright_squares(difference: Pixels, variance: Pixels, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _bright_squares(snr: Pixels, cosmic_rays: NDArray[np.bool_]) -> NDArray[np.bool_]:
     side = STREAK_BIN
-    rows, columns = difference.shape[0] // side, difference.shape[1] // side
+    rows, columns = snr.shape[0] // side, snr.shape[1] // side
 
-    def total(image: Pixels) -> Pixels:
-        cut = image[: rows * side, : columns * side]
-        return np.asarray(cut.reshape(rows, side, columns, side).sum(axis=(1, 3)))
+    def squares(image: Pixels) -> Pixels:
+        return image[: rows * side, : columns * side].reshape(rows, side, columns, side)
 
-    signal = total(np.where(usable, difference, 0).astype(np.float64))
-    noise = np.sqrt(total(np.where(usable, variance, 0).astype(np.float64)))
-    return np.asarray((noise > 0) & (signal > 3 * noise))
+    rejected = squares(cosmic_rays).sum(axis=(1, 3)) >= STREAK_REJECTED
+    return np.asarray((squares(snr).max(axis=(1, 3)) > STREAK_SCORE) | rejected)
 
 
 @njit(cache=True)
 def _best_line(rows: Any, columns: Any, shape: Any) -> Any:
-    """Return angle, offset and votes of the line ``x cos + y sin = offset`` with most bright squares (Hough)."""
+    """Return angle, offset and votes of the line ``x cos + y sin = offset`` whose votes fill most of the image (Hough); 0 votes for none."""
     angles = 360
     reach = int(np.hypot(shape[0], shape[1])) + 2
     votes = np.zeros((angles, 2 * reach + 1), dtype=np.int32)
@@ -122,20 +136,41 @@ def _best_line(rows: Any, columns: Any, shape: Any) -> Any:
         cos, sin = np.cos(np.pi * k / angles), np.sin(np.pi * k / angles)
         for n in range(rows.shape[0]):
             votes[k, int(np.floor(columns[n] * cos + rows[n] * sin + 0.5)) + reach] += 1
-    best_angle, best_offset, best = 0, 0, -1
+    best_angle, best_offset, best = 0, 0, 0
     for k in range(angles):
         for m in range(2 * reach + 1):
-            if votes[k, m] > best:
-                best_angle, best_offset, best = k, m, votes[k, m]
+            if votes[k, m] > best and votes[k, m] >= STREAK_LEAST_BINS:
+                chord = _chord(np.pi * k / angles, float(m - reach), shape)
+                if votes[k, m] > _needed_part(chord) * chord:
+                    best_angle, best_offset, best = k, m, votes[k, m]
     return np.pi * best_angle / angles, float(best_offset - reach), best
 
 
-def _is_continuous(along: Pixels, bright: int, squares: int) -> bool:
-    """Tell whether bright squares fill a line far beyond what their density would do by chance."""
-    length = float(along.max() - along.min()) + 1
+@njit(cache=True)
+def _needed_part(length: float) -> float:
+    return 0.5 if length >= STREAK_LONG else STREAK_FILLED
+
+
+@njit(cache=True)
+def _chord(angle: float, offset: float, shape: Any) -> float:
+    """Return the length within the image of a line ``x cos + y sin = offset``."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    low, high = -1e9, 1e9
+    for start, slope, end in ((offset * cos, -sin, shape[1] - 1.0), (offset * sin, cos, shape[0] - 1.0)):
+        if abs(slope) < 1e-9:
+            if start < -0.5 or start > end + 0.5:
+                return 0.0
+            continue
+        first, second = -start / slope, (end - start) / slope
+        low, high = max(low, min(first, second)), min(high, max(first, second))
+    return max(high - low, 0.0) + 1.0
+
+
+def _is_continuous(along: Pixels, length: float, others: int, squares: int) -> bool:
+    """Tell whether bright squares fill a line far beyond what the density of the others would do by chance."""
     filled = len(np.unique(np.floor(along).astype(int)))
-    chance = 1 - (1 - bright / squares) ** 3
-    return length >= STREAK_LEAST_BINS and filled / length > max(0.5, 4 * chance)
+    chance = 1 - (1 - others / squares) ** 3
+    return bool(filled / length > max(_needed_part(length), min(4 * chance, 0.9)))
 
 
 def _line_mask(

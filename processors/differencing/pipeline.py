@@ -93,8 +93,12 @@ def difference(
     science = checked_science(science)
     subtraction = subtract_template(science, template, largest_order)
     layers, matching, kernel = subtraction.layers, subtraction.matching, subtraction.kernel
-    layers = _without_streaks(layers, subtraction.fwhm)
-    score, layers = _score(subtraction.frame, layers, _systematics(systematics or Systematics(), kernel))
+    errors = _systematics(systematics or Systematics(), kernel)
+    score, scaled = _score(subtraction.frame, layers, errors)
+    streaks = streak_pixels(score.snr, has_plane(layers.mask, MaskPlane.CR), subtraction.fwhm)
+    if streaks.any():
+        score, scaled = _score(subtraction.frame, _without(layers, streaks), errors)
+    layers = scaled
     peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=subtraction.fwhm)
     rows, fits = measure_sources(layers, peaks, footprint_sizes(score.snr, peaks), info or VisitInfo())
     spoiled = _centre_spoiled(layers.mask, rows)
@@ -132,10 +136,7 @@ def _centre_spoiled(mask: NDArray[np.uint16], rows: NDArray[Any]) -> NDArray[np.
     return np.asarray(outside | has_plane(centre, DROPPED_CENTRE))
 
 
-def _without_streaks(layers: Layers, fwhm: float) -> Layers:
-    streaks = streak_pixels(layers.difference, layers.variance, layers.usable, fwhm)
-    if not streaks.any():
-        return layers
+def _without(layers: Layers, streaks: NDArray[np.bool_]) -> Layers:
     mask = layers.mask.copy()
     set_plane(mask, streaks, MaskPlane.STREAK)
     return replace(layers, mask=mask, usable=layers.usable & ~streaks)

@@ -5,9 +5,11 @@ import pytest
 
 from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
 from processors.differencing.fitting import fit_point_sources
+from processors.differencing.fourier import FourierFrame
 from processors.differencing.halos import brilliant_stars, flatten_halos
 from processors.differencing.planes import combine_masks, grow, has_plane, is_lost, set_plane
 from processors.differencing.psf import ConstantPsf, PsfGrid
+from processors.differencing.score import matched_filter
 from schemas.masks import MaskPlane
 from tests.support.difference_scenes import Moffat, add_sources
 
@@ -17,6 +19,13 @@ GRID = PsfGrid.sample(ConstantPsf(Moffat(4.0).draw(0, 0)), SHAPE, 20)
 
 def noise(seed: int = 1, sigma: float = 10.0) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=sigma, size=SHAPE).astype("f4")
+
+
+def score_of(image: np.ndarray) -> np.ndarray:
+    psf = Moffat(4.0).draw(0, 0)
+    every = np.ones(SHAPE, bool)
+    frame = FourierFrame(SHAPE, 24)
+    return matched_filter(frame, image, np.full(SHAPE, 100.0), every, psf=psf, static=np.zeros(SHAPE)).snr
 
 
 def judged(image: np.ndarray, x: float, y: float) -> bool:
@@ -50,10 +59,24 @@ def test_a_satellite_streak_is_masked_and_little_else(angle: float) -> None:
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
     across = (columns - 128) * np.cos(angle) + (rows - 128) * np.sin(angle)
     image = noise() + 40.0 * np.exp(-0.5 * (across / 1.8) ** 2)
-    mask = streak_pixels(image, np.full(SHAPE, 100.0), np.ones(SHAPE, bool), 4.0)
+    mask = streak_pixels(score_of(image), np.zeros(SHAPE, bool), 4.0)
     on = np.abs(across) < 3
     assert mask[on].mean() > 0.9
     assert mask[np.abs(across) > 25].mean() < 0.01
+
+
+def test_a_streak_across_a_corner_is_masked() -> None:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    across = np.abs(columns + rows - 440) / np.sqrt(2)
+    image = noise() + 40.0 * np.exp(-0.5 * (across / 1.8) ** 2)
+    assert streak_pixels(score_of(image), np.zeros(SHAPE, bool), 4.0)[across < 3].mean() > 0.8
+
+
+def test_a_streak_that_was_rejected_in_its_core_is_still_seen() -> None:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    across = np.abs(columns - rows + 40) / np.sqrt(2)
+    mask = streak_pixels(score_of(noise() + 7.0 * (across < 6)), across < 2, 4.0)
+    assert mask[across < 5].mean() > 0.9
 
 
 def test_stars_make_no_streak() -> None:
@@ -61,7 +84,8 @@ def test_stars_make_no_streak() -> None:
     rng = np.random.default_rng(5)
     x, y = rng.uniform(10, 245, (2, 60))
     add_sources(image, Moffat(4.0), x, y, np.full(60, 8000.0))
-    assert not streak_pixels(image, np.full(SHAPE, 100.0), np.ones(SHAPE, bool), 4.0).any()
+    rejected = rng.random(SHAPE) < 0.003
+    assert not streak_pixels(score_of(image), rejected, 4.0).any()
 
 
 def test_halos_go_and_sources_on_them_stay() -> None:
