@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Delivered", "Letter", "Place", "Read", "offsets_as_headers", "offsets_of_headers"]
+from confluent_kafka import Message
+
+from infra.reading import headers_of, place_of
+
+__all__ = ["Delivered", "Letter", "Place", "Read", "offsets_as_headers", "offsets_of_headers", "read_of"]
 
 Place = tuple[str, int]
 """A topic and one of its partitions."""
@@ -47,6 +51,20 @@ class Letter:
     partition: int | None = None
     then: Callable[[Delivered], Sequence[Letter]] | None = None
     """Further records of the same transaction that must name where this one lies."""
+
+
+def read_of(message: Message) -> Read:
+    """Return what a consumed message says."""
+    partition, offset = place_of(message)
+    return Read(
+        topic=str(message.topic()),
+        partition=partition,
+        offset=offset,
+        key=message.key(),
+        value=message.value(),
+        timestamp_s=message.timestamp()[1] / 1000.0,
+        headers=headers_of(message),
+    )
 
 
 def offsets_as_headers(offsets: Mapping[Place, int]) -> tuple[tuple[str, bytes], ...]:

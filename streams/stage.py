@@ -8,7 +8,8 @@ same transaction, and the stage goes on.
     spec = StageSpec(stage="dmcs", topics=("visit-events", "jobs"), initial=Saga(), state_type=Saga, handle=handle, tick=tick)
     TransactionalStage(spec, name="dmcs-0", bootstrap=..., registry=...).run()
 
-Handlers are plain functions ``handle(state, incoming, now) -> (state, outgoing)``; a timer is ``tick(state, now)``. ``now`` is in
+Handlers are plain functions ``handle(state, incoming, now) -> (state, outgoing)``; a timer is ``tick(state, now)``, which waits
+until what the log held at the start is read: what was in time while the process was down must not be found missing. ``now`` is in
 seconds since 1970 and must not reach anything that a replay compares. States are immutable.
 """
 
@@ -209,10 +210,14 @@ class TransactionalStage(Generic[S]):
             if self._stop.is_set() or not self._fold(read):
                 break
         now = self._clock()
-        if self._spec.tick is not None and (now - self._last_tick >= self._spec.tick_s or now < self._last_tick):
+        if self._spec.tick is not None and self._tick_is_due(now):
             self._last_tick = now
             self._try_tick(self._spec.tick, now)
         self._commit()
+
+    def _tick_is_due(self, now: float) -> bool:
+        """Tell whether the timer may run: never on a state older than the log, which is what a restart begins with."""
+        return self._log.caught_up and (now - self._last_tick >= self._spec.tick_s or now < self._last_tick)
 
     def _fold(self, read: Read) -> bool:
         """Handle one message; return whether the loop may go on to the next."""

@@ -21,7 +21,7 @@ from infra.logs import get_logger
 from infra.reading import read_to_end
 from schemas.errors import TransientFailure
 from streams.errors import StageFencedError, StageInterruptedError
-from streams.records import Delivered, Letter, Place, Read, offsets_as_headers, offsets_of_headers
+from streams.records import Delivered, Letter, Place, Read, offsets_as_headers, offsets_of_headers, read_of
 
 __all__ = ["STATE_TOPIC", "Delivered", "Letter", "Place", "Read", "StageLog", "TransactionAbortedError"]
 
@@ -101,7 +101,9 @@ class StageLog:
             client_id=transactional_id,
             instance_id=transactional_id if shared else None,
             from_beginning=from_beginning,
+            extra={"enable.partition.eof": True},
         )
+        self._behind: set[Place] = set()
 
     def open(self, on_assign: Callable[[tuple[Place, ...]], None]) -> bytes | None:
         """Fence older processes of this name, and go to where the last one committed.
@@ -130,6 +132,11 @@ class StageLog:
             return None
         return self._go_back()
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether every partition was read to its end since the state was loaded; always so where processes share them."""
+        return not self._behind
+
     def restore(self) -> bytes | None:
         """Go back to what was last committed, after an abort."""
         if not self._shared:
@@ -146,7 +153,7 @@ class StageLog:
         if first is None:
             return []
         messages = [first, *(self._consumer.consume(limit - 1, 0.0) if limit > 1 else ())]
-        return [_read(m) for m in messages if self._readable(m)]
+        return [read_of(m) for m in messages if self._readable(m)]
 
     def commit(
         self,
@@ -281,6 +288,7 @@ class StageLog:
             if _int(place.offset) < 0:
                 place.offset = by_snapshot.get((place.topic, place.partition), -1)
         self._positions = {(p.topic, p.partition): _int(p.offset) for p in committed if _int(p.offset) >= 0}
+        self._behind = set(_places(places))
         self._consumer.assign([self._start(place) for place in committed])
         self._on_assign(_places(places))
         return None if snapshot is None else snapshot.value
@@ -306,7 +314,7 @@ class StageLog:
             while not self._over(deadline):
                 message = reader.poll(CALL_TIMEOUT_S)
                 if message is not None and message.error() is None:
-                    return _read(message) if message.offset() == offset else None
+                    return read_of(message) if message.offset() == offset else None
             raise StageInterruptedError(f"The state of {self._id} cannot be read back from {STATE_TOPIC}.")
         finally:
             reader.close()
@@ -320,7 +328,7 @@ class StageLog:
         for message in read_to_end(self._bootstrap, STATE_TOPIC, [0]):
             if message.key() == self._state_key:
                 last = message
-        return None if last is None else _read(last)
+        return None if last is None else read_of(last)
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         self._on_assign(_places(places))
@@ -333,6 +341,9 @@ class StageLog:
         error = message.error()
         if error is None:
             return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._behind.discard((str(message.topic()), _int(message.partition())))
+            return False
         if error.fatal():
             raise StageInterruptedError(f"{self._id} cannot read: {error.str()}.")
         _LOGGER.info("kafka reader", reason=error.str())
@@ -376,20 +387,6 @@ class _Receipt:
         datum = letter.value[WIRE_HEADER_BYTES:] if letter.then is not None and letter.value else b""
         digest = hashlib.sha256(datum).hexdigest()
         return Delivered(topic=letter.topic, partition=self.partition, offset=self.offset, sha256=digest)
-
-
-def _read(message: Message) -> Read:
-    headers = message.headers() or ()
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    return Read(
-        topic=str(message.topic()),
-        partition=_int(message.partition()),
-        offset=_int(message.offset()),
-        key=message.key(),
-        value=message.value(),
-        timestamp_s=message.timestamp()[1] / 1000.0,
-        headers={name: value if isinstance(value, bytes) else str(value or "").encode() for name, value in pairs},
-    )
 
 
 def _places(partitions: Sequence[TopicPartition]) -> tuple[Place, ...]:

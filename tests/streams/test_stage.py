@@ -103,6 +103,24 @@ def test_state_and_offsets_survive_a_broker_that_forgot_the_group(bench: Bench) 
     assert bench.results() == expected(7)
 
 
+def test_the_timer_waits_until_what_the_log_held_is_read(bench: Bench) -> None:
+    """A timer that runs on half of what came during a pause would find missing what is there."""
+    bench.send(range(30))
+    seen_by_timer: list[int] = []
+
+    def tick(state: Count, now: float) -> tuple[Count, Sequence[Outgoing]]:
+        seen_by_timer.append(state.seen)
+        return state, ()
+
+    spec = replace(counting_spec("counting", bench.source, bench.target), batch=1, tick=tick, tick_s=0.0)
+    with running(bench.stage(spec)) as stage:
+        eventually(lambda: len(seen_by_timer) > 3)
+        bench.send(range(30, 31))
+        eventually(lambda: seen_by_timer[-1] == 31)
+        assert seen_by_timer[0] == 30
+        assert stage.state.seen == 31
+
+
 def test_stop_takes_well_under_five_seconds(bench: Bench) -> None:
     bench.send(range(1))
     with running(bench.stage()) as stage:
