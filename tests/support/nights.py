@@ -20,6 +20,7 @@ from infra.ports import free_port
 from infra.reading import headers_of, read_to_end
 from infra.settings import PREFIX, Settings
 from schemas import avro
+from schemas.errors import SchemaError
 from schemas.events import DeadLetter
 from schemas.topics import TOPICS, dead_letter_topic, topic
 from schemas.wire import unframe
@@ -35,6 +36,7 @@ __all__ = [
     "installed",
     "published",
     "replayed",
+    "replaying",
     "settings_variables",
 ]
 
@@ -141,8 +143,11 @@ def installed(data_dir: Path, **more: str) -> Iterator[Installation]:
 
 
 @contextmanager
-def replayed(recording: Path, data_dir: Path, **more: str) -> Iterator[Installation]:
-    """Play a recording into a system of its own, through the command line, and leave it running meanwhile.
+def replaying(recording: Path, data_dir: Path, **more: str) -> Iterator[tuple[Installation, Iterator[str]]]:
+    """Begin to play a recording into a system of its own, through the command line.
+
+    Gives the system, which runs until the context ends, and the lines that the command prints while it plays; when they
+    are over, the night is.
 
     Parameters
     ----------
@@ -154,19 +159,47 @@ def replayed(recording: Path, data_dir: Path, **more: str) -> Iterator[Installat
         Settings that differ, such as ``kafka__partitions="1"``.
     """
     own = {PREFIX + name.upper(): value for name, value in {"data_dir": str(data_dir), **more}.items()}
-    installation = Installation(data_dir=data_dir, variables=own)
+    home = Installation(data_dir=data_dir, variables=own)
+    arguments = ("replay", "run", str(recording), "--data-dir", str(data_dir), "--keep")
     try:
-        installation.run("replay", "run", str(recording), "--data-dir", str(data_dir), "--keep")
-        yield installation
+        with subprocess.Popen(
+            [COMMAND, *arguments], env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            try:
+                yield home, _lines(process, home)
+            finally:
+                process.terminate()
     finally:
-        installation.run("down", code=None)
+        home.run("down", code=None)
+
+
+@contextmanager
+def replayed(recording: Path, data_dir: Path, **more: str) -> Iterator[Installation]:
+    """Play a recording to its end; the system runs until the context ends. Parameters are those of `replaying`."""
+    with replaying(recording, data_dir, **more) as (home, said):
+        for _ in said:
+            continue
+        yield home
+
+
+def _lines(process: subprocess.Popen[str], home: Installation) -> Iterator[str]:
+    said: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line)
+        yield line
+    assert process.wait(PATIENCE_S) == 0, "".join(said[-20:]) + home.last_words()
 
 
 def events_of(bootstrap: str, name: str) -> list[Any]:
-    """Return the committed events of a topic, in order of its partitions."""
+    """Return the committed events of a topic, each partition in order; what is no event of it is left out."""
     kind = topic(name).event
     assert kind is not None
-    return [avro.decode(kind, unframe(m.value() or b"")[1]) for m in read_to_end(bootstrap, name) if m.value()]
+    decoded = []
+    for message in read_to_end(bootstrap, name):
+        with suppress(SchemaError):  # no event of the topic: the dead letters' matter
+            decoded.append(avro.decode(kind, unframe(message.value() or b"")[1]))
+    return decoded
 
 
 def dead_letters(bootstrap: str) -> list[DeadLetter]:
