@@ -239,27 +239,13 @@ def fit_dipoles(
     chi2, pixels, good = np.full(count, np.nan), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
     plus, minus = np.empty((3, size, size)), np.empty((3, size, size))
     normal, right, trial = np.zeros((6, 6)), np.zeros(6), np.zeros(6)
+    pixel_data, grid = (image, variance, usable), (x_nodes, y_nodes, coefficients)
+    work = (plus, minus, normal, right)
     for n in range(count):
         x0 = int(np.floor(0.5 * (start[n, 0] + start[n, 2]) + 0.5))
         y0 = int(np.floor(0.5 * (start[n, 1] + start[n, 3]) + 0.5))
         damping = 1e-3
-        best, used = _dipole_normal(
-            image,
-            variance,
-            usable,
-            x_nodes,
-            y_nodes,
-            coefficients,
-            values[n],
-            prior[n],
-            x0,
-            y0,
-            half,
-            plus,
-            minus,
-            normal,
-            right,
-        )
+        best, used = _dipole_normal(pixel_data, grid, values[n], prior[n], x0, y0, work)
         for _ in range(60):
             damped = normal.copy()
             for i in range(6):
@@ -270,23 +256,7 @@ def fit_dipoles(
             old_normal, old_right = normal.copy(), right.copy()
             score = np.inf
             if not far:
-                score, used = _dipole_normal(
-                    image,
-                    variance,
-                    usable,
-                    x_nodes,
-                    y_nodes,
-                    coefficients,
-                    trial,
-                    prior[n],
-                    x0,
-                    y0,
-                    half,
-                    plus,
-                    minus,
-                    normal,
-                    right,
-                )
+                score, used = _dipole_normal(pixel_data, grid, trial, prior[n], x0, y0, work)
             if score <= best:
                 small = best - score < 1e-4
                 values[n], best, damping = trial, score, damping * 0.3
@@ -308,26 +278,13 @@ def fit_dipoles(
 
 
 @njit(cache=True)
-def _dipole_normal(
-    image: Any,
-    variance: Any,
-    usable: Any,
-    x_nodes: Any,
-    y_nodes: Any,
-    coefficients: Any,
-    values: Any,
-    prior: Any,
-    x0: int,
-    y0: int,
-    half: int,
-    plus: Any,
-    minus: Any,
-    normal: Any,
-    right: Any,
-) -> Any:
+def _dipole_normal(pixel_data: Any, grid: Any, values: Any, prior: Any, x0: int, y0: int, work: Any) -> Any:
     """Fill the normal equations of a dipole over the window around (x0, y0); return chi squared and pixels."""
-    px, py = render_psf(x_nodes, y_nodes, coefficients, values[0], values[1], plus)
-    mx, my = render_psf(x_nodes, y_nodes, coefficients, values[2], values[3], minus)
+    image, variance, usable = pixel_data
+    plus, minus, normal, right = work
+    half = plus.shape[1] // 2
+    px, py = render_psf(grid[0], grid[1], grid[2], values[0], values[1], plus)
+    mx, my = render_psf(grid[0], grid[1], grid[2], values[2], values[3], minus)
     normal[:], right[:] = 0.0, 0.0
     slope = np.zeros(6)
     chi2, used, size = 0.0, 0, plus.shape[1]
