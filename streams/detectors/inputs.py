@@ -18,7 +18,7 @@ from processors.differencing.templates import (
     choose_template,
     template_from_image,
 )
-from processors.errors import MissingInputError
+from processors.single_frame.errors import MissingCalibrationError
 from processors.single_frame.frames import RawFrame, parse_raw
 from schemas import avro
 from schemas.camera import Detector
@@ -57,7 +57,7 @@ class JobInputs:
 
         Raises
         ------
-        MissingInputError
+        MissingCalibrationError
             When the release has none.
         """
         return self._masters(release, detector)
@@ -94,7 +94,7 @@ class JobInputs:
     def _read_masters(self, release: str, detector: int) -> MasterCalibrations:
         claims = self._manifest(release)["masters"]
         if str(detector) not in claims:
-            raise MissingInputError(f"The release has no master calibrations of detector {detector}.")
+            raise MissingCalibrationError(f"The release has no master calibrations of detector {detector}.")
         return read_masters(self._objects.get(Claim(**claims[str(detector)])))
 
     def _read_references(self, release: str) -> NDArray[np.void]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from processors.errors import MissingInputError
 from schemas.errors import NightcastError
 from schemas.events import DetectorResult
 from schemas.tables import Claim
@@ -43,9 +44,13 @@ class JobFailure:
 
     @classmethod
     def of(cls, error: Exception) -> JobFailure:
-        """Describe an error: ours by its own words, any other as permanent, because the same input would raise it again."""
+        """Describe an error: ours by its own words, any other as permanent, because the same input would raise it again.
+
+        What the data release lacks is lacking for good: a job names its inputs by hash, and a release never changes.
+        """
         if isinstance(error, NightcastError):
-            return cls(code=error.code, reason=str(error), retriable=error.retriable)
+            passes = error.retriable and not isinstance(error, MissingInputError)
+            return cls(code=error.code, reason=str(error), retriable=passes)
         return cls(code="unexpected", reason=f"{type(error).__name__}: {error}", retriable=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -179,3 +180,12 @@ def test_no_template_of_the_band_is_a_permanent_failure(site: Site) -> None:
     failure = site.bench.run(replace(site.task(0), band="u")).failure
     assert failure is not None
     assert not failure.retriable
+
+
+def test_missing_calibrations_are_a_permanent_failure_since_a_release_never_changes(site: Site) -> None:
+    manifest = json.loads(site.objects.get(site.release))
+    del manifest["masters"]["0"]
+    poorer = site.objects.put(json.dumps(manifest).encode())
+    failure = site.bench.run(replace(site.task(0), release_sha256=poorer.sha256)).failure
+    assert failure is not None
+    assert (failure.code, failure.retriable) == ("missing_calibration", False)
