@@ -337,7 +337,9 @@ def _refuse_unknown_variables() -> None:
         if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
             name = variable.removeprefix(PREFIX).lower().split("__")[0]
             if name not in known:
-                raise SettingsError(f"{variable} sets nothing: there is no setting {name!r}; see docs/reference/settings.md.")
+                raise SettingsError(
+                    f"{variable} sets nothing: there is no setting {name!r}; see docs/reference/settings.md."
+                )
 
 
 def _sentence(error: ValidationError) -> str:

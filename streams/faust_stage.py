@@ -111,6 +111,7 @@ class FaustStage:
         self._handler: FaustHandler | None = None
         self._open = _Uncommitted()
         self._committed: dict[str, int] = {}
+        self._reached: dict[Any, int] = {}
         self._lock: asyncio.Lock | None = None
         self._failed = False
         self.app = self._make_app()
@@ -213,9 +214,14 @@ class FaustStage:
         assert self._lock is not None
         while True:
             await asyncio.sleep(self._spec.settle_after_s)
-            if self._open.events:
-                async with self._lock:
+            async with self._lock:
+                if self._open.events:
                     await self._settle()
+                elif self._open.since is not None:
+                    # Faust commits up to the first offset it sees twice, as it does beside every marker of a transaction
+                    # that it fills in; what follows is committed only when it is asked again.
+                    await self.app.consumer.commit()
+                    self._note_commit([])
 
     async def _settle(self) -> None:
         """Make what was handled durable, acknowledge it and commit."""
@@ -234,10 +240,12 @@ class FaustStage:
 
     def _note_commit(self, events: list[Any]) -> None:
         committed = self.app.consumer._committed_offset  # Faust has no public reading of it
-        reached = {event.message.tp: event.message.offset + 1 for event in events}
-        if all((committed.get(tp) or 0) >= offset for tp, offset in reached.items()):
+        self._reached |= {event.message.tp: event.message.offset + 1 for event in events}
+        held = self.app.consumer.assignment()
+        self._reached = {tp: offset for tp, offset in self._reached.items() if tp in held}
+        if all((committed.get(tp) or 0) >= offset for tp, offset in self._reached.items()):
             self._open.since = None
-        self._committed |= {f"{tp.topic}/{tp.partition}": committed.get(tp) or 0 for tp in reached}
+        self._committed |= {f"{tp.topic}/{tp.partition}": committed.get(tp) or 0 for tp in self._reached}
 
     def _reach_crash_point(self) -> None:
         if self._open.weighty:

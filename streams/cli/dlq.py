@@ -144,10 +144,11 @@ def _payload(settings: Settings, found: PlacedLetter) -> str | None:
     """Return the payload as text: the event it is, or its first bytes in hexadecimal where it is none."""
     from infra.registry.client import RegistryClient
     from schemas.errors import SchemaError
-    from schemas.topics import topic
+    from schemas.topics import TOPICS
     from schemas.wire import EventCodec
 
-    payload, event = found.letter.payload, topic(found.letter.origin_topic).event
+    payload = found.letter.payload
+    event = next((row.event for row in TOPICS if row.name == found.letter.origin_topic), None)
     if payload is None:
         return None
     if event is not None:

@@ -67,17 +67,18 @@ def record_night(settings: Settings, wiring: Wiring, day_obs: int, *, alone: boo
     heard = _heard(settings, wiring)
     nights = choose_nights({day_obs_of(item.visit) for item in heard if item.visit is not None}, day_obs, alone=alone)
     chosen = _of_nights(heard, nights)
-    visits = tuple(
-        item.event.visit
+    announced = {
+        item.event.visit: item.event.fact
         for item in read_events(settings.bootstrap, wiring.codec, "visit-events")
         if isinstance(item.event.fact, Announced) and day_obs_of(item.event.visit) in nights
-    )
+    }
+    visits = tuple(announced)
     header = RecordingHeader(
         nights=tuple(nights),
         instrument=settings.night.instrument,
-        camera=settings.night.camera,
+        camera=_camera(announced.values(), settings),
         subname=settings.night.subname,
-        visits=tuple(dict.fromkeys(visits)),
+        visits=visits,
         release=_release(settings, wiring, set(visits)),
         schemas=_schemas(wiring, chosen),
         files=tuple(file for night in nights for file in raw_files(settings.data_dir / "nights", night)),
@@ -85,6 +86,22 @@ def record_night(settings: Settings, wiring: Wiring, day_obs: int, *, alone: boo
         objects_folder=str(settings.objects_dir) if settings.objects.url is None else None,
     )
     return Recording(header=header, messages=tuple(_recorded(item) for item in chosen))
+
+
+def _camera(announced: Iterable[Announced], settings: Settings) -> str:
+    """The camera of the visits, whatever the settings say now.
+
+    Raises
+    ------
+    ReplayError
+        When the nights were observed with several.
+    """
+    cameras = sorted({fact.camera for fact in announced}) or [settings.night.camera]
+    if len(cameras) > 1:
+        raise ReplayError(
+            f"The nights were observed with several cameras, {', '.join(cameras)}: record them one by one."
+        )
+    return cameras[0]
 
 
 def choose_nights(known: Collection[int], day_obs: int, *, alone: bool) -> list[int]:
