@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from infra.errors import KafkaFencedError, KafkaRequestError, KafkaUnavailableError
 from schemas.errors import NightcastError
 
-__all__ = ["admin", "consumer", "error_of", "producer", "translated"]
+__all__ = ["admin", "consumer", "error_of", "producer", "translated", "unwrapped"]
 
 MAX_MESSAGE_BYTES = 16 << 20
 """What a client sends or fetches at most; the topics' own limits lie below it."""
@@ -193,3 +193,18 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except KafkaException as error:
         raise error_of(error, doing=doing) from error
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Give a fatal error its own type back.
+
+    The client sets it as the pending exception inside whatever callback comes next, and Python then reports a SystemError of
+    that callback, caused by the KafkaException.
+    """
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise

@@ -1,13 +1,14 @@
 """Run transactional stages in one process, a thread each: ``python -m streams.run STAGE... --name NAME``.
 
-The process ends when it is asked to (SIGTERM), or when one of its stages does: the supervisor then starts all of them anew, each
-from what it last committed.
+The process ends when it is asked to (SIGTERM), or when one of its stages does or hangs: the supervisor then starts all of them
+anew, each from what it last committed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -36,6 +37,9 @@ BUILDERS: Mapping[str, str] = {
     "quality": "streams.quality.build",
 }
 """Stage to the module whose ``build(wiring, name, on_exit)`` makes its `StageSpec`."""
+
+HANG_CHECK_S = 1.0
+"""Seconds between looks at whether a stage hangs."""
 
 Build = Callable[[Wiring, str, ExitStack], StageSpec[Any]]
 log = get_logger("streams.run")
@@ -90,12 +94,19 @@ class _Process:
             ]
             for thread in threads:
                 thread.start()
-            self._ended.wait()
+            while not self._ended.wait(HANG_CHECK_S):
+                self._end_if_hung(stages)
             for stage in self._stages:
                 stage.stop()
             for thread in threads:
                 thread.join()
         return int(self._failed)
+
+    def _end_if_hung(self, names: Sequence[str]) -> None:
+        hung = [name for name, stage in zip(names, self._stages, strict=True) if stage.hung]
+        if hung:
+            log.error("stage ended", stage=", ".join(hung), code="hung", reason="a call to Kafka does not come back")
+            os._exit(1)  # nothing can interrupt the call; the supervisor starts the process anew
 
     def _stage(self, stage: str, on_exit: ExitStack) -> TransactionalStage[Any]:
         build: Build = importlib.import_module(BUILDERS[stage]).build

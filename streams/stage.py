@@ -181,6 +181,11 @@ class TransactionalStage(Generic[S]):
         """The state as of the last message handled."""
         return self._state
 
+    @property
+    def hung(self) -> bool:
+        """Whether the loop hangs in a call that will never come back, so that its process must end."""
+        return self._log.hung
+
     def stop(self) -> None:
         """Ask the loop to end after what it is doing; may be called from a signal handler or another thread."""
         self._stop.set()

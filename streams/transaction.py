@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +32,9 @@ WIRE_HEADER_BYTES = 5
 
 CALL_TIMEOUT_S = 2.0
 """One call to the transaction coordinator; it is repeated until the patience is over."""
+
+HUNG_AFTER_S = 15.0
+"""A call that lasts longer never comes back: librdkafka may forget its own time limit when a coordinator vanishes (issue 5456)."""
 
 _LOGGER = get_logger(__name__)
 
@@ -104,6 +106,7 @@ class StageLog:
             extra={"enable.partition.eof": True},
         )
         self._behind: set[Place] = set()
+        self._call_began: float | None = None
 
     def open(self, on_assign: Callable[[tuple[Place, ...]], None]) -> bytes | None:
         """Fence older processes of this name, and go to where the last one committed.
@@ -136,6 +139,12 @@ class StageLog:
     def caught_up(self) -> bool:
         """Whether every partition was read to its end since the state was loaded; always so where processes share them."""
         return not self._behind
+
+    @property
+    def hung(self) -> bool:
+        """Whether a call of the client does not come back; only the end of the process helps then."""
+        began = self._call_began
+        return began is not None and time.monotonic() - began > HUNG_AFTER_S
 
     def restore(self) -> bytes | None:
         """Go back to what was last committed, after an abort."""
@@ -254,13 +263,16 @@ class StageLog:
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                with _unwrapped():
+                self._call_began = time.monotonic()
+                with kafka.unwrapped():
                     return call()
             except KafkaException as error:
                 self._judge(doing, error)
                 if self._over(deadline):
                     raise StageInterruptedError(f"{kafka.error_of(error, doing=doing)}") from error
                 _LOGGER.info("kafka call repeated", doing=doing, reason=str(error))
+            finally:
+                self._call_began = None
 
     def _judge(self, doing: str, error: KafkaException) -> None:
         """Return where a repetition may help, raise what else must be done."""
@@ -348,21 +360,6 @@ class StageLog:
             raise StageInterruptedError(f"{self._id} cannot read: {error.str()}.")
         _LOGGER.info("kafka reader", reason=error.str())
         return False
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """Give a fatal error its own type back.
-
-    The client sets it as the pending exception inside whatever callback comes next, and Python then reports a SystemError of
-    that callback, caused by the KafkaException.
-    """
-    try:
-        yield
-    except SystemError as error:
-        if isinstance(error.__cause__, KafkaException):
-            raise error.__cause__ from None
-        raise
 
 
 class _AbortRequiredError(Exception):

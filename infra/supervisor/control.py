@@ -22,7 +22,7 @@ from infra.ports import require_free
 from infra.registry import registry_process
 from infra.settings import Settings
 from infra.supervisor.child import rotate
-from infra.supervisor.pids import kill_group, living
+from infra.supervisor.pids import ends, kill_group, living
 from infra.supervisor.report import EngineState, EngineStatus, ProcessStatus, read_status
 from infra.supervisor.spec import Health, ProcessSpec, specs_to_json
 
@@ -115,9 +115,7 @@ def down(settings: Settings, *, timeout_s: float = DOWN_TIMEOUT_S) -> list[str]:
     if supervisor is not None:
         with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
             supervisor.send_signal(signal.SIGTERM)
-            try:
-                supervisor.wait(timeout_s)
-            except psutil.TimeoutExpired:
+            if not ends(supervisor, within_s=timeout_s):
                 kill_group(supervisor)
     killed = _sweep(settings)
     (settings.run_dir / STATUS_FILE).unlink(missing_ok=True)

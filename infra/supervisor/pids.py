@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
 
-__all__ = ["kill_group", "living", "write_pid_file"]
+__all__ = ["ends", "kill_group", "living", "write_pid_file"]
 
 SAME_MOMENT_S = 0.05
+POLL_S = 0.05
 
 
 def write_pid_file(path: Path, pid: int) -> None:
@@ -38,3 +40,17 @@ def kill_group(leader: psutil.Process) -> None:
     """End the group that a process leads at once, also when the leader itself has ended before its children."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # the whole group has ended
         os.killpg(leader.pid, signal.SIGKILL)
+
+
+def ends(process: psutil.Process, *, within_s: float) -> bool:
+    """Wait for a process and tell whether it ended in time.
+
+    A zombie has ended: its parent, for instance the command that started the system and still runs, has only not looked yet.
+    """
+    deadline = time.monotonic() + within_s
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+    return True

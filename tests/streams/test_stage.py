@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -119,6 +120,31 @@ def test_the_timer_waits_until_what_the_log_held_is_read(bench: Bench) -> None:
         eventually(lambda: seen_by_timer[-1] == 31)
         assert seen_by_timer[0] == 30
         assert stage.state.seen == 31
+
+
+def test_a_call_that_does_not_come_back_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """librdkafka may wait for ever for a coordinator that vanished, whatever time limit it was given."""
+    monkeypatch.setattr("streams.transaction.HUNG_AFTER_S", 0.2)
+    stage, released = bench.stage(), threading.Event()
+
+    class Hanging:
+        def __init__(self, producer: Any) -> None:
+            self._producer = producer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._producer, name)
+
+        def send_offsets_to_transaction(self, *arguments: Any) -> None:
+            released.wait(20)
+            self._producer.send_offsets_to_transaction(*arguments)
+
+    stage._log._producer = Hanging(stage._log._producer)
+    bench.send(range(2))
+    with running(stage):
+        eventually(lambda: stage.hung)
+        released.set()
+        eventually(lambda: bench.results() == expected(2))
+        assert not stage.hung
 
 
 def test_stop_takes_well_under_five_seconds(bench: Bench) -> None:

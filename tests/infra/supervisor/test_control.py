@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from infra.errors import AlreadyRunningError, PortTakenError, StartError
 from infra.settings import Settings
 from infra.supervisor import EngineState, ProcessSpec, down, engine_processes, mark_ready, ready_file, status, up
 from infra.supervisor.child import Child
-from infra.supervisor.pids import living
+from infra.supervisor.pids import ends, living
 from tests.support.engine import engine_settings
 
 STAGE = """
@@ -193,3 +194,15 @@ def test_what_a_vanished_supervisor_left_is_ended_with_its_children(tmp_path: Pa
     _wait_for(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE)
     assert not child.running
     assert list(settings.run_dir.glob("*.pid")) == []
+
+
+def test_a_process_has_ended_though_its_parent_has_not_looked_yet() -> None:
+    program = "import subprocess, time\nprint(subprocess.Popen(['sleep', '600']).pid, flush=True)\ntime.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        sleeper = psutil.Process(int(parent.stdout.readline()))
+        assert not ends(sleeper, within_s=0.1)
+        sleeper.kill()
+        assert ends(sleeper, within_s=20)
+        assert sleeper.status() == psutil.STATUS_ZOMBIE
+        parent.kill()
