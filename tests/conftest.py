@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.clusters import Cluster, open_cluster
 from tests.support.engine import RunningEngine, running_engine
+
+for _name in [name for name in os.environ if name.startswith("NIGHTCAST_")]:
+    del os.environ[_name]  # the settings of whoever runs the tests are not those of the tests
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,10 @@ class StubConsumer:
         self.commits = 0
         self._committed_offset: dict[Any, int] = {}
 
+    def assignment(self) -> set[Any]:
+        """Hold the one partition."""
+        return {TP("visit-events", 0)}
+
     async def commit(self) -> bool:
         """Count."""
         self.commits += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from infra.faults import CrashPoints
@@ -12,7 +14,8 @@ from streams.stage import TransactionalStage
 from tests.support.stages import counting_spec
 
 
-def main() -> None:
+def main() -> int:
+    """Run until asked to end, or until a call of the client hangs; return the exit code."""
     bootstrap, registry, source, target, faults, crash = sys.argv[1:]
     stage = TransactionalStage(
         counting_spec("counting", source, target, batch=7),
@@ -21,9 +24,24 @@ def main() -> None:
         registry=RegistryClient(registry),
         faults=CrashPoints(Path(faults), [crash]),
     )
+    ended = threading.Event()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            stage.run()
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            ended.set()
+
     signal.signal(signal.SIGTERM, lambda *_: stage.stop())
-    stage.run()
+    threading.Thread(target=run, daemon=True).start()
+    while not ended.wait(0.5):
+        if stage.hung:
+            os._exit(3)
+    return int(bool(failures))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -133,7 +133,7 @@ def started(stage: TransactionalStage[Any]) -> tuple[threading.Thread, list[Base
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, errors
 

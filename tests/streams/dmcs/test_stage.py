@@ -9,7 +9,7 @@ import pytest
 from processors.control.visit_saga import SagaRules
 from processors.control.visit_state import SagaState
 from schemas.events import Announced, IntegrationStarted, Planned, VisitEvent
-from streams.dmcs.stage import dmcs_spec
+from streams.dmcs.stage import AFTER_RESTART_S, dmcs_spec
 from streams.errors import UnknownInstrumentError
 from streams.stage import Incoming
 
@@ -52,6 +52,20 @@ def test_lost_exposures_and_closings_go_to_their_topics_by_timer() -> None:
     assert [(o.topic, o.record.detector) for o in lost] == [("exposures", 0), ("exposures", 1)]
     _, closed = spec.tick(state, 1000.0 + RULES.close_after_s)
     assert [(o.topic, o.record.fact.reason) for o in closed] == [("visit-events", "deadline")]
+
+
+def test_the_timer_keeps_quiet_after_a_restart_until_the_bridge_had_its_say() -> None:
+    spec = dmcs_spec(RULES, dict)
+    assert spec.tick is not None
+    assert spec.restored is not None
+    state, _ = spec.handle(SagaState(), incoming(ANNOUNCED), 0.0)
+    spec.restored(state, ())
+    for now in (1000.0, 1000.0 + AFTER_RESTART_S - 0.1):
+        assert spec.tick(state, now) == (state, [])
+    started = IntegrationStarted(exposure=VISIT, snap=0, start_mjd_tai=0.0)
+    in_time, _ = spec.handle(state, incoming(started), 1001.0)
+    assert spec.tick(in_time, 1000.0 + AFTER_RESTART_S)[1] == []
+    assert len(spec.tick(state, 1000.0 + AFTER_RESTART_S)[1]) == 2
 
 
 def test_another_instrument_is_refused() -> None:

@@ -148,7 +148,7 @@ def test_the_commands_record_and_compare(broker, release: Claim, tmp_path, monke
     assert json.loads(done.stdout) == {
         "file": str(file), "nights": [NIGHT], "visits": 2, "messages": 7, "frames": 0,
     }  # fmt: skip
-    assert asdict(read_recording(file).header)["camera"] == broker.settings.night.camera
+    assert asdict(read_recording(file).header)["camera"] == "tiny"
     produce(broker, "association-log", [_decision()])
     done = CliRunner().invoke(app, ["compare", broker.bootstrap, broker.bootstrap, "--night", str(NIGHT), "--json"])
     assert done.exit_code == 0, done.output
