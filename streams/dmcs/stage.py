@@ -9,11 +9,15 @@ from processors.control.visit_saga import Fact, SagaRules
 from processors.control.visit_state import SagaState
 from schemas.events import JobEvent, VisitEvent
 from streams.errors import UnknownInstrumentError
+from streams.records import Place
 from streams.stage import Incoming, Outgoing, StageSpec
 
 __all__ = ["dmcs_spec"]
 
 Step = tuple[SagaState, list[Outgoing]]
+
+AFTER_RESTART_S = 10.0
+"""How long the timer keeps quiet after a restart in the middle of a night."""
 
 
 def dmcs_spec(rules: SagaRules, inputs: Callable[[], Mapping[str, str]]) -> StageSpec[SagaState]:
@@ -36,8 +40,10 @@ def dmcs_spec(rules: SagaRules, inputs: Callable[[], Mapping[str, str]]) -> Stag
             return _written(visit_saga.fold_job(state, event, at, rules))
         return _written(visit_saga.fold_visit(state, event, at, rules, inputs()))
 
+    pause = _Pause()
+
     def tick(state: SagaState, now: float) -> Step:
-        return _written(visit_saga.tick(state, now, rules))
+        return _written(visit_saga.tick(state, now, rules)) if pause.is_over(now) else (state, [])
 
     return StageSpec(
         stage="dmcs",
@@ -46,7 +52,26 @@ def dmcs_spec(rules: SagaRules, inputs: Callable[[], Mapping[str, str]]) -> Stag
         tick=tick,
         initial=SagaState(),
         state_type=SagaState,
+        restored=pause.restored,
     )
+
+
+class _Pause:
+    """Keeps the timer quiet after a restart: the bridge was perhaps away too, and still has to say that what seems missing came."""
+
+    def __init__(self) -> None:
+        self._due = False
+        self._until = 0.0
+
+    def restored(self, state: SagaState, places: tuple[Place, ...]) -> None:
+        """Begin a pause where visits are known."""
+        self._due = bool(state.visits)
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether the timer may run; the pause counts from the first time that it would have."""
+        if self._due:
+            self._due, self._until = False, now + AFTER_RESTART_S
+        return now >= self._until
 
 
 def _written(step: tuple[SagaState, list[Fact]]) -> Step:
