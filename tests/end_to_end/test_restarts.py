@@ -31,7 +31,7 @@ def test_a_killed_broker_delays_the_night_and_changes_nothing(night: ObservedNig
         assert dead_letters(home.settings.bootstrap) == []
         assert partitions_of(home.settings.bootstrap, "object-updates") == list(range(16))
         assert home.restarts()["broker"] == 1
-        assert home.json("status")["state"] == "running"
+        home.wait_until_healthy()
     assert home.processes() == []
 
 

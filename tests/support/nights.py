@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -118,7 +119,13 @@ class Installation:
 
     def restarts(self) -> dict[str, int]:
         """Return how often the supervisor started each process again."""
-        return {row["name"]: row["restarts"] for row in self.json("status")["processes"]}
+        return {row["name"]: row["restarts"] for row in self.json("status", code=None)["processes"]}
+
+    def wait_until_healthy(self) -> None:
+        """Ask for the status until every process is ready: a stage may be on its way back."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.run("status", code=None).returncode:
+            assert time.monotonic() < deadline, self.last_words()
 
     def logs(self) -> RunLogs:
         """Return the records that a comparison looks at."""
