@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from infra.broker.jars import ensure_jars, load_lock
-from infra.broker.properties import server_properties
+from infra.broker.properties import controller_properties, server_properties
 from infra.errors import JarsError, StartError
 from infra.settings import Settings
 from infra.supervisor.spec import Health, ProcessSpec
 
 __all__ = ["broker_process", "jars_folder", "java_executable", "prepare_broker"]
 
-LOG4J = Path(__file__).parent / "log4j2.yaml"
+HERE = Path(__file__).parent
+LOG4J, LOG4J_FENCE = HERE / "log4j2.yaml", HERE / "log4j2-fence.yaml"
+LAUNCH = HERE / "launch.py"
 FORMAT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
 
@@ -67,7 +71,7 @@ def prepare_broker(settings: Settings, *, progress: Callable[[str], None] | None
     java_executable()
     ensure_jars(jars_folder(settings), load_lock(), progress=progress)
     settings.kafka_dir.mkdir(parents=True, exist_ok=True)
-    log_dir = settings.kafka_dir / "log"
+    log_dir = _log_dir(settings)
     _write_properties(settings, log_dir)
     if not log_dir.exists():
         _format(settings, log_dir)
@@ -75,10 +79,14 @@ def prepare_broker(settings: Settings, *, progress: Callable[[str], None] | None
 
 def broker_process(settings: Settings) -> ProcessSpec:
     """Describe the broker's process for the supervisor; `prepare_broker` must have run."""
-    heap = f"-Xmx{settings.kafka.heap_mb}m"
+    plan = {
+        "log_dir": str(_log_dir(settings)),
+        "fence": [*_java(settings, "-Xmx128m", LOG4J_FENCE), "kafka.Kafka", str(_fence_file(settings))],
+        "broker": [*_java(settings, f"-Xmx{settings.kafka.heap_mb}m"), "kafka.Kafka", str(_properties_file(settings))],
+    }
     return ProcessSpec(
         name="broker",
-        argv=(*_java(settings, heap), "kafka.Kafka", str(_properties_file(settings))),
+        argv=(sys.executable, "-I", str(LAUNCH), json.dumps(plan)),
         order=0,
         ports={"kafka.port": settings.kafka.port, "kafka.controller_port": settings.kafka.controller_port},
         health=Health(kind="kafka", target=settings.bootstrap, timeout_s=settings.kafka.start_timeout_s),
@@ -87,7 +95,7 @@ def broker_process(settings: Settings) -> ProcessSpec:
     )
 
 
-def _java(settings: Settings, heap: str) -> tuple[str, ...]:
+def _java(settings: Settings, heap: str, log4j: Path = LOG4J) -> tuple[str, ...]:
     return (
         str(java_executable()),
         "-Xms64m",
@@ -97,19 +105,29 @@ def _java(settings: Settings, heap: str) -> tuple[str, ...]:
         "-XX:MaxMetaspaceSize=128m",
         "-XX:-UsePerfData",
         "-Djava.awt.headless=true",
-        f"-Dlog4j2.configurationFile={LOG4J}",
+        f"-Dlog4j2.configurationFile={log4j}",
         "-cp",
         f"{jars_folder(settings)}/*",
     )
+
+
+def _log_dir(settings: Settings) -> Path:
+    return settings.kafka_dir / "log"
 
 
 def _properties_file(settings: Settings) -> Path:
     return settings.kafka_dir / "server.properties"
 
 
+def _fence_file(settings: Settings) -> Path:
+    return settings.kafka_dir / "controller.properties"
+
+
 def _write_properties(settings: Settings, log_dir: Path) -> None:
     text = server_properties(port=settings.kafka.port, controller_port=settings.kafka.controller_port, log_dir=log_dir)
     _properties_file(settings).write_text(text)
+    alone = controller_properties(controller_port=settings.kafka.controller_port, log_dir=log_dir)
+    _fence_file(settings).write_text(alone)
 
 
 def _format(settings: Settings, log_dir: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["server_properties"]
+__all__ = ["controller_properties", "server_properties"]
 
 
 def server_properties(*, port: int, controller_port: int, log_dir: Path) -> str:
@@ -62,4 +63,28 @@ def server_properties(*, port: int, controller_port: int, log_dir: Path) -> str:
         "metadata.log.max.record.bytes.between.snapshots": str(4 << 20),
         "log.initial.task.delay.ms": "5000",
     }
+    return _text(properties)
+
+
+def controller_properties(*, controller_port: int, log_dir: Path) -> str:
+    """Return the properties of the controller alone, which gives up a silent broker after half a second (see ``launch.py``)."""
+    return _text(
+        {
+            "process.roles": "controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "listeners": f"CONTROLLER://127.0.0.1:{controller_port}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(log_dir),
+            "broker.session.timeout.ms": "500",
+            "broker.heartbeat.interval.ms": "100",
+            "controller.quorum.election.timeout.ms": "500",
+            "controller.quorum.fetch.timeout.ms": "1000",
+            "controller.quorum.election.backoff.max.ms": "500",
+        }
+    )
+
+
+def _text(properties: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in properties.items())

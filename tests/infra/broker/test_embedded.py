@@ -34,6 +34,7 @@ def test_data_survive_a_kill_and_the_exit_is_clean(tmp_path: Path) -> None:
     prepare_broker(settings)
     child.start()
     child.wait_ready()
+    assert "its session was fenced" in child.log_file.read_text()
     assert create_topics(settings.bootstrap, topics=[topic("jobs")]) == []
     assert child.stop() in child.spec.clean_exit_codes
     assert not child.pid_file.exists()
