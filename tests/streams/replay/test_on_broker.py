@@ -155,7 +155,7 @@ def test_the_commands_record_and_compare(broker, release: Claim, tmp_path, monke
     document = json.loads(done.stdout)
     assert document["identical"]
     assert document["topics"]["association-log"]["same"] == 1
-    for_people = CliRunner().invoke(app, ["compare", broker.bootstrap, broker.bootstrap])
+    for_people = CliRunner().invoke(app, ["compare", broker.bootstrap, broker.bootstrap, "--night", str(NIGHT)])
     assert "byte for byte" in for_people.stdout
 
 
