@@ -1,7 +1,9 @@
 """Read a topic from its beginning to the end it has now: for tables that are folds of topics, reports and tests.
 
 Only committed records are given. The end is found by librdkafka's end-of-partition event, because markers of transactions and
-compaction leave gaps in the offsets.
+compaction leave gaps in the offsets. A commit returns to its producer before the coordinator has marked every partition of
+the transaction; a reader that stopped at the last stable record would miss what was committed a moment ago. So it goes on
+to where the log ended when it began, which waits for transactions that were open then: they end by themselves in seconds.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import KafkaUnavailableError
-from infra.kafka import consumer, error_of, translated
+from infra.kafka import admin, consumer, error_of, translated
 
 __all__ = ["headers_of", "partitions_of", "place_of", "read_to_end"]
 
@@ -54,7 +57,9 @@ def partitions_of(bootstrap: str, topic: str) -> list[int]:
         client.close()
 
 
-def read_to_end(bootstrap: str, topic: str, partitions: Sequence[int] | None = None) -> Iterator[Message]:
+def read_to_end(
+    bootstrap: str, topic: str, partitions: Sequence[int] | None = None, *, settled: bool = True
+) -> Iterator[Message]:
     """Give every committed message of a topic, each partition in order, and stop at the end it has meanwhile.
 
     Parameters
@@ -65,6 +70,8 @@ def read_to_end(bootstrap: str, topic: str, partitions: Sequence[int] | None = N
         Name of the topic.
     partitions
         Only these; all when not given.
+    settled
+        Whether to wait for the end of transactions that are open now; without it, what they write may be missing.
 
     Raises
     ------
@@ -75,9 +82,10 @@ def read_to_end(bootstrap: str, topic: str, partitions: Sequence[int] | None = N
     try:
         present = _partitions(client, topic)  # asked in any case: a client that knows no broker yet loses half a second
         wanted = present if partitions is None else list(partitions)
+        ends = _ends(bootstrap, topic, wanted) if settled else {}
         with translated(f"read topic {topic}"):
             client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in wanted])
-        yield from _messages(client, set(wanted), topic)
+        yield from _messages(client, {partition: ends.get(partition, 0) for partition in wanted}, topic)
     finally:
         client.close()
 
@@ -90,7 +98,23 @@ def _partitions(client: Any, topic: str) -> list[int]:
     return sorted(metadata.partitions)
 
 
-def _messages(client: Any, open_partitions: set[int], topic: str) -> Iterator[Message]:
+def _ends(bootstrap: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """Return where each partition ends, records of open transactions included."""
+    latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic, partition): latest for partition in partitions}
+    if not asked:
+        return {}
+    client = admin(bootstrap)  # kept: a client that is collected never answers
+    with translated(f"find the end of topic {topic}"):
+        answers = client.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_PATIENCE_S
+        )
+        return {place.partition: answer.result().offset for place, answer in answers.items()}
+
+
+def _messages(client: Any, ends: dict[int, int], topic: str) -> Iterator[Message]:
+    """Give messages until every partition was read to its end, which lies at these offsets or beyond."""
+    open_partitions = set(ends)
     deadline = time.monotonic() + _PATIENCE_S
     while open_partitions:
         for message in client.consume(num_messages=500, timeout=0.02):  # it waits so long for a full batch
@@ -99,7 +123,9 @@ def _messages(client: Any, open_partitions: set[int], topic: str) -> Iterator[Me
             if error is None:
                 yield message
             elif error.code() == KafkaError._PARTITION_EOF:
-                open_partitions.discard(message.partition())
+                partition, offset = place_of(message)
+                if offset >= ends[partition]:
+                    open_partitions.discard(partition)
             elif not error.retriable():
                 raise error_of(error, doing=f"read topic {topic}")
         if time.monotonic() > deadline:

@@ -337,7 +337,7 @@ class StageLog:
         Brokers drop the offsets of a group that was idle for a week or so; snapshots stay, and carry the offsets they belong to.
         """
         last = None
-        for message in read_to_end(self._bootstrap, STATE_TOPIC, [0]):
+        for message in read_to_end(self._bootstrap, STATE_TOPIC, [0], settled=False):
             if message.key() == self._state_key:
                 last = message
         return None if last is None else read_of(last)
