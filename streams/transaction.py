@@ -335,6 +335,7 @@ class StageLog:
         """Return the last snapshot where the group has no offsets: at the first start, or when the broker dropped them.
 
         Brokers drop the offsets of a group that was idle for a week or so; snapshots stay, and carry the offsets they belong to.
+        Own transactions have ended when the producer begins, and those of other stages on this topic are not waited for.
         """
         last = None
         for message in read_to_end(self._bootstrap, STATE_TOPIC, [0], settled=False):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from infra.faults import CrashPoints
 from infra.registry.client import RegistryClient
 from streams.stage import TransactionalStage
-from tests.support.stages import counting_spec
+from tests.support.stages import counting_spec, started
 
 
 def main() -> int:
@@ -24,20 +23,10 @@ def main() -> int:
         registry=RegistryClient(registry),
         faults=CrashPoints(Path(faults), [crash]),
     )
-    ended = threading.Event()
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            stage.run()
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            ended.set()
-
     signal.signal(signal.SIGTERM, lambda *_: stage.stop())
-    threading.Thread(target=run, daemon=True).start()
-    while not ended.wait(0.5):
+    thread, failures = started(stage)
+    while thread.is_alive():
+        thread.join(0.5)
         if stage.hung:
             os._exit(3)
     return int(bool(failures))
