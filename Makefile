@@ -12,7 +12,7 @@ help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
-	@echo "Setting up the Python environment in $(VENV) (once; about 0.6 GB to download)"
+	@echo "Setting up the Python environment in $(VENV) (once; about 0.8 GB to download)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Nightcast needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
