@@ -1,0 +1,1 @@
+"""Moving objects: known ones are predicted and recognised, unknown ones discovered, fitted and kept."""
