@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from processors.differencing.errors import HopelessDifferenceError, InvalidImageError, TemplateCoverageError
 from processors.differencing.fourier import FourierFrame
 from processors.differencing.halos import brilliant_stars, flatten_halos
-from processors.differencing.kernel import Kernel, fit_kernel, measure_stamps, require_stamps
+from processors.differencing.kernel import Kernel, measure_stamps, require_stamps
 from processors.differencing.kernel_basis import make_basis
+from processors.differencing.kernel_fit import fit_kernel
 from processors.differencing.kernel_stars import select_kernel_stars
 from processors.differencing.layers import Layers, ScienceImage
 from processors.differencing.planes import UNUSABLE, combine_masks, has_plane, is_lost, set_plane

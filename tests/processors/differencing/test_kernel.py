@@ -5,8 +5,9 @@ import pytest
 from scipy.signal import convolve2d
 
 from processors.differencing.errors import TooFewKernelStarsError
-from processors.differencing.kernel import Kernel, fit_kernel, measure_stamps
+from processors.differencing.kernel import Kernel, measure_stamps
 from processors.differencing.kernel_basis import KernelBasis, convolve_stamps, make_basis
+from processors.differencing.kernel_fit import fit_kernel
 from processors.differencing.kernel_stars import select_kernel_stars
 
 PAD = 20
