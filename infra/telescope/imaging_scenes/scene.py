@@ -201,9 +201,11 @@ def _streaks(count: int, camera: Camera, random: np.random.Generator) -> tuple[S
 
 def _error_map(light: NDArray[np.float32], read_noise: NDArray[np.float32], view: View, sigma: float) -> Any:
     """Return a point source's ideal error at every pixel: larger on other objects and where the PSF is wider."""
-    height, width = light.shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32), sparse=True)
-    widths = view.shapes(x, y).fwhm / view.psf.fwhm_pixels
+    step = 8
+    blocks = [(np.arange(math.ceil(n / step)) + 0.5) * step - 0.5 for n in light.shape]
+    y, x = np.meshgrid(*blocks, indexing="ij")
+    coarse = np.asarray(view.shapes(x, y).fwhm / view.psf.fwhm_pixels, np.float32)
+    widths = coarse.repeat(step, axis=0).repeat(step, axis=1)[: light.shape[0], : light.shape[1]]
     power = light + read_noise**2
     return widths * (np.sqrt(power) * np.float32(sigma / np.sqrt(np.median(power[::7, ::7]))))
 
