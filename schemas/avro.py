@@ -15,6 +15,8 @@ Mapping[str, X]             map, written in order of its keys
 StrEnum                     string
 dataclass                   record in namespace ``nightcast``
 ==========================  ==================================
+
+A field with a value for a default has it in Avro as well, so that what was written before the field existed can be read.
 """
 
 from __future__ import annotations
@@ -138,12 +140,14 @@ def _record_schema(event: type, seen: set[type]) -> Any:
     if event in seen:
         return _name(event)
     seen.add(event)
-    docs = _field_docs(event)
+    docs, defaults = _field_docs(event), _defaults(event)
     fields = []
     for name, annotation in _hints(event).items():
         field: dict[str, Any] = {"name": name, "type": _type_schema(annotation, seen)}
         if isinstance(field["type"], list) and field["type"][0] == "null":
             field["default"] = None
+        elif name in defaults:
+            field["default"] = defaults[name]
         if name in docs:
             field["doc"] = docs[name]
         fields.append(field)
@@ -168,6 +172,20 @@ def _type_schema(annotation: Any, seen: set[type]) -> Any:
     if dataclasses.is_dataclass(annotation):
         return _record_schema(typing.cast("type", annotation), seen)
     raise SchemaError(f"An event cannot carry a {annotation}.")
+
+
+def _defaults(event: type) -> dict[str, Any]:
+    """Return the defaults of fields that have a value for one, as JSON: what a reader takes where a writer knew no such field."""
+    named = {f.name: f.default for f in dataclasses.fields(event) if f.default is not dataclasses.MISSING}
+    return {name: _as_json(value) for name, value in named.items() if not isinstance(value, StrEnum)}
+
+
+def _as_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return [_as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 @_cached

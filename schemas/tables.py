@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.errors import SchemaError
 
-__all__ = ["Claim", "Column", "Table"]
+__all__ = ["NO_ROWS", "Claim", "Column", "Table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +73,7 @@ class Table:
                 raise SchemaError(f"Column {column.name} holds {len(values)} values where the table has {self.rows}.")
             array[column.name] = values
         return array
+
+
+NO_ROWS = Table(rows=0, columns=())
+"""A table without rows, of no columns."""

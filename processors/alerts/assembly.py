@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from processors.alerts.errors import MalformedPacketError
-from processors.alerts.packet import assemble
+from processors.alerts.packet import PacketParts, assemble_parts, in_a_row
 from schemas.events import AssembledAlert, ObjectUpdate
 from schemas.ids import unpack_dia_source_id
 from schemas.tables import Claim
@@ -24,6 +24,7 @@ __all__ = [
     "apply_update",
     "assembled_alerts",
     "block_key",
+    "history_name",
     "months_of",
     "month_of",
     "pack_block",
@@ -71,6 +72,11 @@ class Reading:
 def block_key(object_id: int, month: int) -> bytes:
     """Return the key of an object's month."""
     return _KEY.pack(object_id, month)
+
+
+def history_name(update: ObjectUpdate) -> int:
+    """Return the number that an object's blocks go by: a Solar System object's is negative, so that it is no DIAObject's."""
+    return update.dia_object_id or -update.ss_object_id
 
 
 def month_of(mjd: float) -> int:
@@ -140,16 +146,25 @@ def assembled_alerts(update: ObjectUpdate, applied_at: int, blocks: Iterable[byt
     records.sort(key=lambda r: (r.midpoint_mjd_tai, r.visit, r.sequence, r.identifier))
     sources = [r.data for r in records if r.kind == _SOURCE and r.midpoint_mjd_tai < seen]
     forced = [r.data for r in records if r.kind == _FORCED and r.midpoint_mjd_tai <= seen]
+    parts = PacketParts(
+        dia_source=b"",
+        prv_sources=in_a_row(sources),
+        prv_forced=in_a_row(forced) if update.dia_object_id else None,
+        dia_object=update.dia_object or None,
+        mpc_orbits=update.mpc_orbits or None,
+    )
     alerts = []
-    for identifier, data in zip(update.dia_source_ids, update.diasources, strict=True):
+    for place, (identifier, data) in enumerate(zip(update.dia_source_ids, update.diasources, strict=True)):
+        circumstances = update.circumstances[place] if update.circumstances else None
         detector = unpack_dia_source_id(identifier).detector
         alerts.append(
             AssembledAlert(
                 alert_id=identifier,
                 dia_object_id=update.dia_object_id,
+                ss_object_id=update.ss_object_id,
                 visit=update.visit,
                 detector=detector,
-                packet=assemble(data, sources, forced, update.dia_object),
+                packet=assemble_parts(replace(parts, dia_source=data, ss_source=circumstances)),
                 cutouts=_pack_of(update.cutouts, detector),
                 last_readout_sent_unix_s=update.last_readout_sent_unix_s,
             )

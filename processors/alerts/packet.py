@@ -26,6 +26,7 @@ __all__ = [
     "encode_dia_object",
     "encode_dia_source",
     "encode_forced",
+    "in_a_row",
     "kept",
     "lite",
     "parts_of",
@@ -93,8 +94,8 @@ def assemble(
     return assemble_parts(
         PacketParts(
             dia_source=dia_source,
-            prv_sources=_in_a_row(prv_sources),
-            prv_forced=_in_a_row(prv_forced),
+            prv_sources=in_a_row(prv_sources),
+            prv_forced=in_a_row(prv_forced),
             dia_object=dia_object,
             cutouts=(None, None, None) if cutouts is None else _stamps(cutouts),
         )
@@ -223,7 +224,8 @@ def _identifier(dia_source: bytes) -> bytes:
     raise MalformedPacketError("The bytes of the DIASource do not begin with its id.")
 
 
-def _in_a_row(records: Iterable[bytes] | None) -> tuple[int, bytes] | None:
+def in_a_row(records: Iterable[bytes] | None) -> tuple[int, bytes] | None:
+    """Return the number of records and their bytes one after the other; None stays None."""
     if records is None:
         return None
     listed = list(records)

@@ -28,13 +28,14 @@ from processors.association.matching import (
     same_source,
 )
 from processors.association.rules import Rules
+from processors.association.solar_system import circumstances_of, match_predicted
 from processors.association.validation import valid_forced, valid_sources
 from schemas.events import AssociationDecision, DetectorResult
 from schemas.ids import day_obs_of, forced_source_id
-from schemas.public import dia_source_dtype, forced_source_dtype
+from schemas.public import dia_source_dtype, forced_source_dtype, null_rows
 from schemas.tables import Table
 
-__all__ = ["Matched", "VisitToDecide", "decide", "detectors_of", "match_visit"]
+__all__ = ["Matched", "Predicted", "VisitToDecide", "decide", "detectors_of", "match_visit"]
 
 Array = np.ndarray[Any, Any]
 
@@ -55,6 +56,20 @@ class VisitToDecide:
     """0 for the visit's own decision, then one more for each late result."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Results that cannot be read, as ``detector:<number>``, with the reason."""
+    predicted: Predicted | None = None
+    """The known moving objects of the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """What NightMOPS predicted for the visit."""
+
+    rows: Array
+    """Of `schemas.predictions.predicted_dtype`."""
+    mjd_tai: float
+    """When the positions hold."""
+    mpc_orbits: Sequence[bytes]
+    """Public mpc_orbits record of each row, encoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +105,10 @@ def decide(
     accepted = _in_order(results, visit.visit)
     refused = dict(visit.refused)
     sources = _gather([valid_sources(result) for result in accepted], dia_source_dtype(), refused)
+    sources["timeProcessedMjdTai"] = visit.processed_mjd_tai
+    sources, moving = _part_moving(sources, visit.predicted, rules)
     matched = match_visit(sources, view, visit.visit, rules=rules)
     sources["diaObjectId"] = matched.object_ids
-    sources["timeProcessedMjdTai"] = visit.processed_mjd_tai
     forced = _forced_rows(accepted, view, refused)
     forced["timeProcessedMjdTai"] = visit.processed_mjd_tai
     return AssociationDecision(
@@ -107,7 +123,10 @@ def decide(
         new_objects=tuple(matched.founded.tolist()),
         quarantined=refused,
         cutouts={f"{result.detector:03d}": result.cutouts for result in accepted if result.cutouts is not None},
-        details=_details(accepted, sources, forced, matched),
+        details=_details(accepted, (sources, moving.sources), forced, matched),
+        moving=Table.from_array(moving.sources),
+        circumstances=Table.from_array(moving.circumstances),
+        mpc_orbits=moving.mpc_orbits,
     )
 
 
@@ -159,6 +178,39 @@ def detectors_of(decision: AssociationDecision) -> tuple[int, ...]:
     used = [name[len(prefix) : -len(suffix)] for name in decision.details if name.startswith(prefix)]
     unread = [name.removeprefix(_UNREAD) for name in decision.quarantined if name.startswith(_UNREAD)]
     return tuple(sorted({int(number) for number in (*used, *unread)}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moving:
+    """Sources of known moving objects, in order of their identifiers, and what goes with them."""
+
+    sources: Array
+    circumstances: Array
+    mpc_orbits: tuple[bytes, ...]
+
+
+def _part_moving(sources: Array, predicted: Predicted | None, rules: Rules) -> tuple[Array, _Moving]:
+    """Part the sources of known moving objects from the others; duplicates of one follow it and do not found anything.
+
+    Without a prediction there are none: the night goes on, and DayMOPS repairs the association by day.
+    """
+    if predicted is None or len(sources) == 0:
+        return sources, _Moving(sources=sources[:0], circumstances=null_rows("ssSource", 0), mpc_orbits=())
+    groups = group_duplicates(Points.of(sources), rules)
+    best = best_of_groups(groups, sources["snr"], sources["diaSourceId"])
+    matches = match_predicted(sources[best], predicted.rows, predicted.mjd_tai, rules)
+    row = np.full(len(best), -1)
+    row[matches.source] = matches.predicted
+    rank = np.zeros(len(best), np.int64)
+    rank[matches.source] = matches.rank
+    of_source, mine = row[groups], row[groups] >= 0
+    sources["ssObjectId"][mine] = predicted.rows["ssObjectId"][of_source[mine]]
+    chosen = predicted.rows[of_source[mine]]
+    return sources[~mine], _Moving(
+        sources=sources[mine],
+        circumstances=circumstances_of(sources[mine], chosen, predicted.mjd_tai, rank[groups][mine]),
+        mpc_orbits=tuple(predicted.mpc_orbits[at] for at in of_source[mine].tolist()),
+    )
 
 
 def _chosen(pairs: Pairs, heads: Array, seen: Array, rules: Rules) -> Array:
@@ -216,16 +268,21 @@ def _forced_rows(results: Sequence[DetectorResult], view: History, refused: dict
     return rows
 
 
-def _details(results: Sequence[DetectorResult], sources: Array, forced: Array, matched: Matched) -> dict[str, float]:
+def _details(
+    results: Sequence[DetectorResult], parts: tuple[Array, Array], forced: Array, matched: Matched
+) -> dict[str, float]:
+    sources, moving = parts
     separation = matched.separation[np.isfinite(matched.separation)]
     details = {
-        "sources": float(len(sources)),
+        "sources": float(len(sources) + len(moving)),
         "forced": float(len(forced)),
         "matched": float(len(separation)),
         "founded": float(len(matched.founded)),
+        "moving": float(len(moving)),
         "followers": float(matched.followers),
         "median_separation_arcsec": float(np.median(separation)) if len(separation) else 0.0,
     }
     for result in results:
-        details[_DETECTOR_DETAIL.format(result.detector)] = float(np.sum(sources["detector"] == result.detector))
+        rows = sum(int(np.sum(part["detector"] == result.detector)) for part in parts)
+        details[_DETECTOR_DETAIL.format(result.detector)] = float(rows)
     return details

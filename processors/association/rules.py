@@ -16,6 +16,8 @@ class Rules:
 
     radius_arcsec: float = 1.0
     """Farthest that a source may lie from its object (Rubin's gate)."""
+    moving_radius_arcsec: float = 1.0
+    """Farthest that a source may lie from an exact prediction of a moving object (ap_association)."""
     error_floor_arcsec: float = 0.05
     """Least combined position error per axis: below it astrometric systematics rule (ap_association)."""
     default_error_arcsec: float = 0.2

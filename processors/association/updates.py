@@ -9,11 +9,19 @@ import numpy as np
 
 from schemas.events import AssociationDecision, DiaObjectVersion, DiaSourceEvent, ObjectUpdate
 from schemas.ids import unpack_dia_source_id
+from schemas.public import dia_source_dtype
 from schemas.public_avro import encode_rows
 
-__all__ = ["dia_object_versions", "dia_source_events", "object_updates"]
+__all__ = ["accepted_rows", "dia_object_versions", "dia_source_events", "moving_updates", "object_updates"]
 
 Array = np.ndarray[Any, Any]
+
+
+def accepted_rows(decision: AssociationDecision) -> Array:
+    """Return all public DIASource rows of a decision, of DIAObjects and of moving objects, in order of their identifiers."""
+    parts = [t.to_array() for t in (decision.diasources, decision.moving) if t.rows]
+    rows = np.concatenate([np.zeros(0, dia_source_dtype()), *parts])
+    return rows[np.argsort(rows["diaSourceId"], kind="stable")]
 
 
 def object_updates(
@@ -54,6 +62,41 @@ def object_updates(
         )
 
 
+def moving_updates(decision: AssociationDecision, *, last_readout_sent_unix_s: float = 0.0) -> Iterator[ObjectUpdate]:
+    """Yield the update of each known moving object that was seen, in order of their identifiers.
+
+    Parameters
+    ----------
+    decision
+        The decision.
+    last_readout_sent_unix_s
+        When the telescope sent the last end of read-out; only carried through, for latencies.
+    """
+    if decision.moving.rows == 0:
+        return
+    sources = decision.moving.to_array()
+    source_data = encode_rows(sources, "diaSource")
+    circumstances = encode_rows(decision.circumstances.to_array(), "ssSource")
+    for identifier, mine in sorted(_groups(sources["ssObjectId"]).items()):
+        names = sorted({f"{sources['detector'][row]:03d}" for row in mine})
+        yield ObjectUpdate(
+            dia_object_id=0,
+            ss_object_id=identifier,
+            visit=decision.visit,
+            sequence=decision.sequence,
+            diasources=tuple(source_data[row] for row in mine),
+            forced=(),
+            dia_object=b"",
+            circumstances=tuple(circumstances[row] for row in mine),
+            mpc_orbits=decision.mpc_orbits[mine[0]],
+            cause=_cause(decision.sequence, True),
+            cutouts={name: decision.cutouts[name] for name in names if name in decision.cutouts},
+            dia_source_ids=tuple(sources["diaSourceId"][mine].tolist()),
+            midpoint_mjd_tai=float(sources["midpointMjdTai"][mine].max()),
+            last_readout_sent_unix_s=last_readout_sent_unix_s,
+        )
+
+
 def dia_source_events(updates: Iterable[ObjectUpdate]) -> Iterator[DiaSourceEvent]:
     """Yield one event for each DIASource of updates, in their order."""
     for update in updates:
@@ -61,6 +104,7 @@ def dia_source_events(updates: Iterable[ObjectUpdate]) -> Iterator[DiaSourceEven
             yield DiaSourceEvent(
                 dia_source_id=identifier,
                 dia_object_id=update.dia_object_id,
+                ss_object_id=update.ss_object_id,
                 visit=update.visit,
                 detector=unpack_dia_source_id(identifier).detector,
                 record=record,
@@ -70,6 +114,8 @@ def dia_source_events(updates: Iterable[ObjectUpdate]) -> Iterator[DiaSourceEven
 def dia_object_versions(updates: Iterable[ObjectUpdate]) -> Iterator[DiaObjectVersion]:
     """Yield one event for the new version in each update, in their order."""
     for update in updates:
+        if not update.dia_object_id:
+            continue
         yield DiaObjectVersion(dia_object_id=update.dia_object_id, visit=update.visit, record=update.dia_object)
 
 

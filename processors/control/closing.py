@@ -55,6 +55,7 @@ def closing_event(
         last_readout_mjd_tai=max((e.end_mjd_tai for e in ended), default=planned_end),
         last_readout_sent_unix_s=max((e.sent_unix_s for e in ended), default=0.0),
         reason=reason,
+        predicted=visit.predicted,
     )
     return closed, VisitEvent(instrument=instrument, visit=visit.visit, fact=fact)
 
@@ -62,7 +63,7 @@ def closing_event(
 def late_result(instrument: str, visit: VisitState, detector: DetectorState) -> VisitEvent:
     """Return the event that brings in a result after its visit was closed."""
     end = max((e.end_mjd_tai for e in visit.exposures if e.ended_unix_s), default=0.0)
-    fact = LateResult(outcome=_outcome(detector), last_readout_mjd_tai=end)
+    fact = LateResult(outcome=_outcome(detector), last_readout_mjd_tai=end, predicted=visit.predicted)
     return VisitEvent(instrument=instrument, visit=visit.visit, fact=fact)
 
 

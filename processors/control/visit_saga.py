@@ -34,13 +34,14 @@ from schemas.events import (
     Leased,
     LostExposure,
     OutcomeStatus,
+    PredictedSsObjects,
     ReadoutEnded,
     Succeeded,
     VisitClosed,
     VisitEvent,
 )
 
-__all__ = ["Fact", "SagaRules", "fold_job", "fold_visit", "tick"]
+__all__ = ["Fact", "SagaRules", "fold_job", "fold_prediction", "fold_visit", "tick"]
 
 Fact = VisitEvent | JobEvent | ExposureEvent
 """What the saga logs."""
@@ -132,6 +133,19 @@ def fold_job(state: SagaState, event: JobEvent, at: float, rules: SagaRules) -> 
     if visit == state.visit(event.visit):
         return state, facts
     return _close_ready(state.with_visit(visit), facts, at, rules)
+
+
+def fold_prediction(state: SagaState, event: PredictedSsObjects) -> Step:
+    """Fold what NightMOPS predicted for a visit: the first answer counts, and only until the visit is closed.
+
+    A prediction that comes before its announcement is kept; the closing names the one that was used, so a replay uses the same.
+    """
+    if event.visit <= state.forgotten_through:
+        return state, []
+    visit = state.visit(event.visit)
+    if visit.closed or visit.predicted is not None:
+        return state, []
+    return state.with_visit(replace(visit, predicted=event.predicted)), []
 
 
 def tick(state: SagaState, now: float, rules: SagaRules) -> Step:
@@ -246,7 +260,7 @@ def _(
         visit = visit.with_detector(
             replace(visit.detector(o.detector), status=o.status, result=o.result, reason=o.reason)
         )
-    return replace(visit, closed=True), []
+    return replace(visit, closed=True, predicted=fact.predicted), []
 
 
 def _apply_job(fact: Any, job: DetectorState) -> DetectorState:

@@ -6,6 +6,7 @@ import bisect
 from dataclasses import dataclass, field, replace
 
 from schemas.events import Announced, OutcomeStatus, ResultRef
+from schemas.tables import Claim
 
 __all__ = ["DetectorState", "ExposureState", "SagaState", "VisitState"]
 
@@ -63,6 +64,8 @@ class VisitState:
     detectors: tuple[DetectorState, ...] = ()
     """In order of their ids."""
     closed: bool = False
+    predicted: Claim | None = None
+    """What NightMOPS predicted for it, until it is closed."""
 
     def exposure(self, identifier: int) -> ExposureState | None:
         """Return an exposure, or None where nothing was heard of it."""

@@ -17,12 +17,20 @@ class AssembledAlert:
     alert_id: int
     """That of its DIASource."""
     dia_object_id: int
+    """0 where the alert is of a known Solar System object."""
     visit: int
     detector: int
     packet: bytes
     """Public alert record whose three stamps are null, encoded."""
     cutouts: Claim | None
     last_readout_sent_unix_s: float = 0.0
+    ss_object_id: int = 0
+    """0 where the alert is of a DIAObject."""
+
+    @property
+    def owner(self) -> int:
+        """Identifier of whichever object it is."""
+        return self.dia_object_id or self.ss_object_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,7 @@ class AlertLedgerEntry:
 
     alert_id: int
     dia_object_id: int
+    """0 where the alert is of a known Solar System object."""
     visit: int
     digest: str
     """sha256 of the packet as sent."""
@@ -38,6 +47,13 @@ class AlertLedgerEntry:
     """published, quarantined or conflict."""
     reason: str
     topic: str
+    ss_object_id: int = 0
+    """0 where the alert is of a DIAObject."""
+
+    @property
+    def owner(self) -> int:
+        """Identifier of whichever object it is."""
+        return self.dia_object_id or self.ss_object_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

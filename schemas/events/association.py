@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.tables import Claim, Table
+from schemas.tables import NO_ROWS, Claim, Table
 
 __all__ = ["AssociationDecision", "DiaObjectVersion", "DiaSourceEvent", "ObjectUpdate"]
 
@@ -34,6 +34,12 @@ class AssociationDecision:
     """Detector to its pack of stamps."""
     details: Mapping[str, float]
     """Counts and separations, for people."""
+    moving: Table = NO_ROWS
+    """Accepted rows of known moving objects, with ssObjectId filled and no diaObjectId, in order of diaSourceId."""
+    circumstances: Table = NO_ROWS
+    """Public ssSource columns of each row of ``moving``."""
+    mpc_orbits: tuple[bytes, ...] = ()
+    """Public mpc_orbits record of each row of ``moving``, encoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,7 @@ class ObjectUpdate:
     """One object touched by one visit: its new rows and its new version."""
 
     dia_object_id: int
+    """0 where the object is a known one of the Solar System."""
     visit: int
     sequence: int
     diasources: tuple[bytes, ...]
@@ -48,7 +55,7 @@ class ObjectUpdate:
     forced: tuple[bytes, ...]
     """Public DIAForcedSource records of this visit, encoded, in order of detectors."""
     dia_object: bytes
-    """Public DIAObject record, encoded, after this visit."""
+    """Public DIAObject record, encoded, after this visit; empty for a Solar System object."""
     cause: str
     """detected, forced or late."""
     cutouts: Mapping[str, Claim]
@@ -56,6 +63,17 @@ class ObjectUpdate:
     dia_source_ids: tuple[int, ...]
     midpoint_mjd_tai: float
     last_readout_sent_unix_s: float = 0.0
+    ss_object_id: int = 0
+    """0 where the object is a DIAObject."""
+    circumstances: tuple[bytes, ...] = ()
+    """Public ssSource record of each DIASource of a Solar System object, encoded."""
+    mpc_orbits: bytes = b""
+    """Public mpc_orbits record of a Solar System object, encoded."""
+
+    @property
+    def owner(self) -> int:
+        """Identifier of whichever object it is."""
+        return self.dia_object_id or self.ss_object_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +86,8 @@ class DiaSourceEvent:
     detector: int
     record: bytes
     """Public DIASource record, encoded."""
+    ss_object_id: int = 0
+    """The Solar System object that it is of; then there is no DIAObject."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas.tables import Claim
+
 __all__ = [
     "Announced",
     "Cancelled",
@@ -114,6 +116,8 @@ class VisitClosed:
     last_readout_sent_unix_s: float
     reason: str
     """complete, deadline or cancelled."""
+    predicted: Claim | None = None
+    """The `PredictedField` to use; None where NightMOPS had not answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,8 @@ class LateResult:
 
     outcome: DetectorOutcome
     last_readout_mjd_tai: float
+    predicted: Claim | None = None
+    """The `PredictedField` that the visit was closed with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,14 @@ from typing import Any
 from confluent_kafka import Producer
 
 from infra.topics_admin import create_topics
-from processors.alerts.assembly import KEPT_MONTHS, apply_update, assembled_alerts, block_key, months_of
+from processors.alerts.assembly import (
+    KEPT_MONTHS,
+    apply_update,
+    assembled_alerts,
+    block_key,
+    history_name,
+    months_of,
+)
 from schemas.errors import UndecodableEventError
 from schemas.events import ObjectUpdate
 from schemas.topics import Cleanup, Partitions, Topic
@@ -89,15 +96,16 @@ class AlertAssemblyHandler:
             raise UndecodableEventError(f"A record without a value means nothing on {TOPIC}.")
         update = self._codec.decode(ObjectUpdate, read.value)
         months = months_of(update)
-        own = block_key(update.dia_object_id, months[-1])
+        name = history_name(update)
+        own = block_key(name, months[-1])
         block, applied_at = apply_update(update, read.offset, self._table.get(own))
         alerts = []
         if update.diasources:
-            earlier = [self._table.get(block_key(update.dia_object_id, month)) for month in months[:-1]]
+            earlier = [self._table.get(block_key(name, month)) for month in months[:-1]]
             alerts = assembled_alerts(update, applied_at, [*earlier, block])
         self._table[own] = block
-        self._forget(block_key(update.dia_object_id, months[-1] - KEPT_MONTHS))
-        records = [Outgoing(topic="alert-packets", key=one.dia_object_id, record=one) for one in alerts]
+        self._forget(block_key(name, months[-1] - KEPT_MONTHS))
+        records = [Outgoing(topic="alert-packets", key=one.owner, record=one) for one in alerts]
         return self._outputs.put(records) > 0
 
     async def settle(self) -> None:

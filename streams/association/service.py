@@ -11,27 +11,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infra.errors import CorruptObjectError, ObjectMissingError
 from infra.faults import CrashPoints
 from infra.logs import correlate, get_logger
 from infra.objects import ObjectStore
-from processors.association.decide import VisitToDecide, decide, detectors_of
+from processors.association.decide import Predicted, VisitToDecide, decide, detectors_of
 from processors.association.errors import UnknownVisitError
 from processors.association.fold import fold, object_versions
 from processors.association.known_objects import KNOWN_OBJECT, field_radius, known_objects
 from processors.association.rules import Rules
-from processors.association.updates import dia_object_versions, dia_source_events, object_updates
+from processors.association.updates import dia_object_versions, dia_source_events, moving_updates, object_updates
 from processors.association.visit_order import Answer, VisitOrder
 from schemas import avro
 from schemas.camera import load_camera
+from schemas.errors import UndecodableEventError
 from schemas.events import (
     AssociationDecision,
     DetectorOutcome,
     KnownObjects,
     LateResult,
+    PredictedField,
     VisitClosed,
     VisitEvent,
 )
-from schemas.tables import Table
+from schemas.tables import Claim, Table
 from streams.association.decisions import DecisionLog
 from streams.association.errors import NeverClosedError
 from streams.association.results import ResultReader
@@ -127,7 +130,7 @@ class AssociationService:
         self.catch_up()
         fresh = None
         if not self._state.view.folded(visit):
-            fresh = self._decide(visit, closed.outcomes, closed.last_readout_mjd_tai, sequence=0)
+            fresh = self._decide(visit, closed.outcomes, closed.last_readout_mjd_tai, predicted=closed.predicted)
         return self._emit(fresh or self._logged(visit, 0))
 
     def _join_late(self, visit: int, late: LateResult) -> bool:
@@ -144,11 +147,19 @@ class AssociationService:
             return False
         fresh = None
         if not same:
-            fresh = self._decide(visit, (late.outcome,), late.last_readout_mjd_tai, sequence=sequence)
+            fresh = self._decide(
+                visit, (late.outcome,), late.last_readout_mjd_tai, predicted=late.predicted, sequence=sequence
+            )
         return self._emit(fresh or self._logged(visit, sequence))
 
     def _decide(
-        self, visit: int, outcomes: Sequence[DetectorOutcome], readout_mjd_tai: float, *, sequence: int
+        self,
+        visit: int,
+        outcomes: Sequence[DetectorOutcome],
+        readout_mjd_tai: float,
+        *,
+        predicted: Claim | None,
+        sequence: int = 0,
     ) -> AssociationDecision | None:
         """Decide, log and fold; return the decision if it is the one that the log keeps."""
         results, refused = self._outside.results.fetch(outcomes, visit)
@@ -160,6 +171,7 @@ class AssociationService:
             band=announced.band if announced else "",
             sequence=sequence,
             refused=refused,
+            predicted=None if predicted is None else self._predicted(predicted),
         )
         decision = decide(asked, results, self._state.view, rules=self._rules)
         self._outside.faults.reach("association-decided", {"visit": visit})
@@ -173,6 +185,15 @@ class AssociationService:
         self._outside.faults.reach("association-folded", {"visit": visit, "offset": offset})
         _LOGGER.info("visit decided", sequence=sequence, quarantined=len(decision.quarantined), **decision.details)
         return decision if alone else None
+
+    def _predicted(self, claim: Claim) -> Predicted | None:
+        """Redeem the claim on the visit's predicted moving objects; without it the night goes on, and DayMOPS repairs."""
+        try:
+            field = avro.decode(PredictedField, self._outside.objects.get(claim))
+        except (ObjectMissingError, CorruptObjectError, UndecodableEventError) as error:
+            _LOGGER.error("prediction not used", code=error.code, reason=str(error))
+            return None
+        return Predicted(rows=field.rows.to_array(), mjd_tai=field.mjd_tai, mpc_orbits=field.mpc_orbits)
 
     def _fold(self, offset: int, decision: AssociationDecision) -> None:
         if decision.instrument != self._instrument:
@@ -193,19 +214,21 @@ class AssociationService:
         """Put out what a folded decision says; again, the same bytes."""
         self._outside.outputs.put(self._records(decision))
         self._outside.outputs.confirm()
-        return decision.diasources.rows > 0 or decision.forced.rows > 0
+        return decision.diasources.rows > 0 or decision.forced.rows > 0 or decision.moving.rows > 0
 
     def _records(self, decision: AssociationDecision) -> Iterator[Outgoing]:
         versions = object_versions(self._state.view, decision, rules=self._rules)
         sent = self._order.readout_sent(decision.visit)
-        updates = list(object_updates(decision, versions, last_readout_sent_unix_s=sent))
-        for topic, events in (
-            ("object-updates", updates),
-            ("diasources", dia_source_events(updates)),
-            ("diaobjects", dia_object_versions(updates)),
-        ):
-            for event in events:
-                yield Outgoing(topic=topic, key=event.dia_object_id, record=event)
+        updates = [
+            *object_updates(decision, versions, last_readout_sent_unix_s=sent),
+            *moving_updates(decision, last_readout_sent_unix_s=sent),
+        ]
+        for update in updates:
+            yield Outgoing(topic="object-updates", key=update.owner, record=update)
+        for source in dia_source_events(updates):
+            yield Outgoing(topic="diasources", key=source.dia_object_id or source.ss_object_id, record=source)
+        for version in dia_object_versions(updates):
+            yield Outgoing(topic="diaobjects", key=version.dia_object_id, record=version)
 
     def _answer(self, answer: Answer) -> None:
         """Name the known objects of an announced field."""

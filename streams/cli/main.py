@@ -27,6 +27,7 @@ _NOUNS = {
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, put back."),
     "schemas": ("streams.cli.schemas_command", "Schemas of every topic."),
     "replay": ("streams.cli.replay", "A night again: record it, play it into a system of its own, compare the two."),
+    "simulate": ("streams.cli.simulate", "Surveys of detections without pixels, with their truth."),
 }
 """Noun to the module of its commands and its line in the help."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from processors.association.updates import accepted_rows
 from schemas.events import (
     AlertLedgerEntry,
     AlertManifest,
@@ -131,7 +132,7 @@ def _closed(visit: OpenVisit, fact: VisitClosed, appended_unix_s: float) -> Open
 
 
 def _expecting(visit: OpenVisit, decision: AssociationDecision) -> OpenVisit:
-    ids = decision.diasources.to_array()["diaSourceId"].tolist() if decision.diasources.rows else []
+    ids = accepted_rows(decision)["diaSourceId"].tolist()
     return replace(visit, expected=tuple(sorted({*(visit.expected or ()), *ids})), written=False)
 
 

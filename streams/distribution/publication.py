@@ -76,6 +76,7 @@ def publish(
     entry = AlertLedgerEntry(
         alert_id=alert.alert_id,
         dia_object_id=alert.dia_object_id,
+        ss_object_id=alert.ss_object_id,
         visit=alert.visit,
         digest=hashlib.sha256(judged.packet).hexdigest(),
         state="published",

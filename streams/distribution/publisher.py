@@ -134,7 +134,7 @@ class Publisher:
             letter = Outgoing(topic=dead_letter_topic(refusal.origin_topic), key=refusal.key, record=refusal)
             return [ledger_record, letter]
         headers = tuple((publication.headers or {}).items())
-        owner = str(entry.dia_object_id)
+        owner = str(entry.owner)
         public = frame(PUBLIC_SCHEMA_ID, publication.packet or b"")
         lite = frame(PUBLIC_SCHEMA_ID, publication.lite or b"")
         return [

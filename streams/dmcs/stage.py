@@ -1,4 +1,4 @@
-"""The DMCS's stage: the visit saga between the logs of visits, jobs and exposures."""
+"""The DMCS's stage: the visit saga between the logs of visits, jobs, predictions and exposures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from processors.control import visit_saga
 from processors.control.visit_saga import Fact, SagaRules
 from processors.control.visit_state import SagaState
-from schemas.events import JobEvent, VisitEvent
+from schemas.events import JobEvent, PredictedSsObjects, VisitEvent
 from streams.errors import UnknownInstrumentError
 from streams.records import Place
 from streams.stage import Incoming, Outgoing, StageSpec
@@ -36,6 +36,8 @@ def dmcs_spec(rules: SagaRules, inputs: Callable[[], Mapping[str, str]]) -> Stag
         event, at = incoming.record, incoming.timestamp_s
         if event.instrument != rules.instrument:
             raise UnknownInstrumentError(f"This DMCS serves {rules.instrument} and not {event.instrument}.")
+        if isinstance(event, PredictedSsObjects):
+            return _written(visit_saga.fold_prediction(state, event))
         if isinstance(event, JobEvent):
             return _written(visit_saga.fold_job(state, event, at, rules))
         return _written(visit_saga.fold_visit(state, event, at, rules, inputs()))
@@ -47,7 +49,7 @@ def dmcs_spec(rules: SagaRules, inputs: Callable[[], Mapping[str, str]]) -> Stag
 
     return StageSpec(
         stage="dmcs",
-        topics=("visit-events", "jobs"),
+        topics=("visit-events", "jobs", "predicted-ssobjects"),
         handle=handle,
         tick=tick,
         initial=SagaState(),

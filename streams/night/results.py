@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from infra.reading import headers_of, read_to_end
 from infra.settings import Settings
+from processors.association.updates import accepted_rows
 from schemas.camera import load_camera
 from schemas.events import AssociationDecision, OutcomeStatus
 from schemas.ids import day_obs_of
@@ -83,7 +84,7 @@ def _decisions(settings: Settings, codec: EventCodec, day_obs: int) -> dict[int,
     for message in read_to_end(settings.bootstrap, "association-log"):
         decision = codec.decode(AssociationDecision, message.value() or b"")
         if day_obs_of(decision.visit) == day_obs:
-            rows.setdefault(decision.visit, []).append(decision.diasources.to_array())
+            rows.setdefault(decision.visit, []).append(accepted_rows(decision))
     return {visit: np.concatenate(tables) for visit, tables in rows.items()}
 
 

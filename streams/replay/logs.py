@@ -29,7 +29,7 @@ COMPARED = ("detector-results", "association-log", "object-updates", "diasources
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "detector-results": ("visit", "detector"),
     "association-log": ("visit", "sequence"),
-    "object-updates": ("dia_object_id", "visit", "sequence"),
+    "object-updates": ("dia_object_id", "ss_object_id", "visit", "sequence"),
     "diasources": ("dia_source_id",),
     "diaobjects": ("dia_object_id",),
 }

@@ -165,7 +165,7 @@ def _measurement_rows(event: events.ObjectUpdate) -> dict[int, Row]:
             rows[identifier] = {
                 "source_id": identifier,
                 "kind": kind,
-                "object_id": event.dia_object_id,
+                "object_id": event.owner,
                 "record": record,
             }
     return rows
@@ -174,7 +174,7 @@ def _measurement_rows(event: events.ObjectUpdate) -> dict[int, Row]:
 def _ledger_row(event: events.AlertLedgerEntry, _message: Message) -> Row:
     return {
         "alert_id": event.alert_id,
-        "object_id": event.dia_object_id,
+        "object_id": event.owner,
         "visit": event.visit,
         "digest": event.digest,
         "state": event.state,

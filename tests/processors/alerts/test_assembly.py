@@ -15,15 +15,20 @@ from processors.alerts.assembly import (
     apply_update,
     assembled_alerts,
     block_key,
+    history_name,
     months_of,
     unpack_block,
 )
 from processors.alerts.errors import MalformedPacketError
 from processors.alerts.gate import check_encoded
 from processors.alerts.layout import locate
+from processors.association.updates import moving_updates
 from schemas import avro
 from schemas.events import AssembledAlert, ObjectUpdate
+from schemas.public_avro import decode_record
+from tests.support.association_cases import FIRST_MJD, Night, detector_result, midpoint_of, source_rows, visit_number
 from tests.support.association_night import plan_night_updates
+from tests.support.predictions import mpc_orbit, predicted
 
 
 class Table:
@@ -37,9 +42,9 @@ class Table:
         """Apply an update and return its alerts."""
         self.offset = self.offset + 1 if offset is None else offset
         months = months_of(update)
-        key = block_key(update.dia_object_id, months[-1])
+        key = block_key(history_name(update), months[-1])
         self.blocks[key], applied_at = apply_update(update, self.offset, self.blocks.get(key))
-        blocks = [self.blocks.get(block_key(update.dia_object_id, month)) for month in months]
+        blocks = [self.blocks.get(block_key(history_name(update), month)) for month in months]
         return [avro.encode(alert) for alert in assembled_alerts(update, applied_at, blocks)]
 
 
@@ -113,3 +118,45 @@ def test_a_damaged_block_is_an_error(updates: list[ObjectUpdate], cut: int | Non
     block, _ = apply_update(updates[0], 1, None)
     with pytest.raises(MalformedPacketError, match="damaged"):
         unpack_block(block[:cut] if cut is not None else block + b"x")
+
+
+def test_alerts_of_a_known_asteroid_carry_its_circumstances_its_orbit_and_its_earlier_detections() -> None:
+    night, table, packets = Night(), Table(), []
+    for index in range(2):
+        visit, mjd = visit_number(index), midpoint_of(index)
+        rows = source_rows([10.0 + index], [5.0], visit=visit, mjd=mjd)
+        there = predicted([10.0 + index], [5.0], mjd=mjd)
+        decision = night.decide(visit, [detector_result(rows, visit=visit, mjd=mjd)], predicted=there)
+        (update,) = moving_updates(decision)
+        (datum,) = table.take(update)
+        alert = avro.decode(AssembledAlert, datum)
+        assert (alert.dia_object_id, alert.owner) == (0, update.ss_object_id)
+        packets.append(locate(alert.packet))
+    assert [packet.dia_object for packet in packets] == [None, None]
+    assert [packet.prv_forced for packet in packets] == [None, None]
+    assert [0 if p.prv_sources is None else len(p.prv_sources) for p in packets] == [0, 1]
+    for packet in packets:
+        assert packet.ss_source is not None
+        assert decode_record(packet.ss_source, "ssSource")["diaSourceId"] == packet.alert_id
+        assert packet.mpc_orbits == mpc_orbit(0)
+        assert check_encoded(packet, stamps=False) == []
+
+
+def test_a_solar_system_object_of_the_same_number_is_another_history() -> None:
+    assert history_name(update_of(dia=7, moving=0)) != history_name(update_of(dia=0, moving=7))
+
+
+def update_of(dia: int, moving: int) -> ObjectUpdate:
+    return ObjectUpdate(
+        dia_object_id=dia,
+        ss_object_id=moving,
+        visit=1,
+        sequence=0,
+        diasources=(),
+        forced=(),
+        dia_object=b"",
+        cause="forced",
+        cutouts={},
+        dia_source_ids=(),
+        midpoint_mjd_tai=FIRST_MJD,
+    )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from processors.control.errors import StaleAnnouncementError
 from processors.control.plans import EXHAUSTED, EXPOSURE_LOST
-from processors.control.visit_saga import Fact, SagaRules, fold_job, fold_visit, tick
+from processors.control.visit_saga import Fact, SagaRules, fold_job, fold_prediction, fold_visit, tick
 from processors.control.visit_state import SagaState
 from schemas import avro
 from schemas.camera import load_camera
@@ -31,12 +31,14 @@ from schemas.events import (
     LostExposure,
     OutcomeStatus,
     Planned,
+    PredictedSsObjects,
     ReadoutEnded,
     ResultRef,
     Succeeded,
     VisitClosed,
     VisitEvent,
 )
+from schemas.tables import Claim
 
 CAMERA = load_camera("demo")
 DETECTORS = tuple(d.id for d in CAMERA.detectors)
@@ -241,6 +243,44 @@ def test_archive_job_given_up_loses_its_images() -> None:
         fact=LostExposure(reason="disk"),
     )
     assert facts == [expected]
+
+
+def prediction(sha: str, visit: int = VISIT) -> PredictedSsObjects:
+    return PredictedSsObjects(
+        instrument="Sim",
+        visit=visit,
+        day_obs=20270115,
+        mjd_tai=START,
+        count=3,
+        ephemeris_sha256="cd" * 32,
+        predicted=Claim(uri=f"sha256/{sha}", sha256=sha, size=9),
+    )
+
+
+@pytest.mark.parametrize("before_announcement", [True, False])
+def test_closing_names_the_first_prediction_and_a_later_one_changes_nothing(before_announcement: bool) -> None:
+    state = SagaState()
+    if before_announcement:
+        state, facts = fold_prediction(state, prediction("11"))
+        assert facts == []
+    state, _ = fold_visit(state, of_visit(announced()), 0.0, RULES, INPUTS)
+    if not before_announcement:
+        state, _ = fold_prediction(state, prediction("11"))
+    state, _ = fold_prediction(state, prediction("22"))
+    state, facts = fold_visit(state, of_visit(Cancelled(reason="clouds")), 1.0, RULES, INPUTS)
+    (closed,) = closings(facts)
+    assert isinstance(closed.fact, VisitClosed)
+    assert closed.fact.predicted == prediction("11").predicted
+    assert fold_prediction(state, prediction("33"))[0] == state
+
+
+def test_a_visit_without_a_prediction_closes_and_a_prediction_after_that_is_ignored() -> None:
+    state, _ = fold_visit(SagaState(), of_visit(announced()), 0.0, RULES, INPUTS)
+    state, facts = fold_visit(state, of_visit(Cancelled(reason="clouds")), 1.0, RULES, INPUTS)
+    (closed,) = closings(facts)
+    assert isinstance(closed.fact, VisitClosed)
+    assert closed.fact.predicted is None
+    assert fold_prediction(state, prediction("11")) == (state, [])
 
 
 def test_announcement_after_a_later_visit_closed_is_refused() -> None:

@@ -1,0 +1,194 @@
+"""Moving objects: the night's ephemerides, predictions for a visit, tracklets, orbits, and what DayMOPS decides.
+
+States are heliocentric, on ICRF axes, in au and au per day, at an epoch in MJD TDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.tables import Claim, Table
+
+__all__ = [
+    "CatalogueImported",
+    "DayMopsDecision",
+    "EphemerisCatalogue",
+    "OrbitDetermined",
+    "OrbitEvent",
+    "OrbitOrigin",
+    "PredictedField",
+    "PredictedSsObjects",
+    "SsObjectVersion",
+    "TrackletState",
+    "TrackletStatus",
+]
+
+
+class TrackletStatus(StrEnum):
+    """Who holds a tracklet: nobody, or exactly one orbit."""
+
+    FREE = "free"
+    LINKED = "linked"
+    ATTRIBUTED = "attributed"
+    PRECOVERED = "precovered"
+    WITHDRAWN = "withdrawn"
+
+
+class OrbitOrigin(StrEnum):
+    """Where an orbit comes from."""
+
+    IMPORTED = "imported"
+    DISCOVERED = "discovered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueImported:
+    """A catalogue of known orbits was swapped in, whole, in one step."""
+
+    name: str
+    """What people call it, such as MPCORB."""
+    count: int
+    orbits: Claim
+    """The catalogue's file."""
+    refused: int
+    """Lines that could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrbitDetermined:
+    """An orbit fitted to detections of ours, or given by hand."""
+
+    origin: OrbitOrigin
+    ss_object_id: int
+    epoch_mjd_tdb: float
+    state: tuple[float, ...]
+    """x, y, z, vx, vy, vz."""
+    covariance: tuple[float, ...]
+    """Upper triangle, row by row: 21 numbers; empty when unknown."""
+    absolute_magnitude: float | None
+    slope: float
+    """G of the H, G system."""
+    day_obs: int
+    """Night whose DayMOPS made this version; 0 for one given by hand."""
+    tracklets: tuple[int, ...]
+    """Tracklets that it holds, ascending."""
+    n_detections: int
+    arc_days: float
+    chi2: float
+    rms_arcsec: float
+    reportable: bool
+    """Whether the link satisfies the Minor Planet Center's rules."""
+    reasons: tuple[str, ...]
+    """Why not, in words."""
+    merged_into: str | None = None
+    """Designation of the object that took this one's tracklets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrbitEvent:
+    """One change of the Moving Object Database: the newest of a designation counts."""
+
+    designation: str
+    fact: CatalogueImported | OrbitDetermined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EphemerisCatalogue:
+    """The coarse ephemerides of one night were built."""
+
+    instrument: str
+    day_obs: int
+    mid_night_mjd_tai: float
+    count: int
+    file: Claim
+    """Memory-mapped by every process that predicts."""
+    orbits_sha256: str
+    """Digest of the orbits it was built from, in order of their designations."""
+    refused: int
+    """Orbits that could not be carried forward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedField:
+    """Content of a prediction's claim: the known moving objects of one visit's field."""
+
+    mjd_tai: float
+    """When the positions hold."""
+    rows: Table
+    """Public ssSource columns, diaSourceId 0 and offsets null, and the error ellipse (``schemas.predictions``)."""
+    mpc_orbits: tuple[bytes, ...]
+    """Public mpc_orbits record of each row, encoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedSsObjects:
+    """NightMOPS predicted the moving objects of an announced field."""
+
+    instrument: str
+    visit: int
+    day_obs: int
+    mjd_tai: float
+    """The expected middle of the visit, for which positions hold."""
+    count: int
+    ephemeris_sha256: str
+    """The night's coarse ephemerides."""
+    predicted: Claim
+    """A `PredictedField`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackletState:
+    """Newest state of one tracklet."""
+
+    tracklet_id: int
+    instrument: str
+    day_obs: int
+    dia_source_ids: tuple[int, ...]
+    """Members, ascending."""
+    status: TrackletStatus
+    holder: str | None
+    """Designation of the orbit that holds it."""
+    mjd_tai: float
+    ra: float
+    dec: float
+    rate_ra: float
+    """Degrees per day, times cos(dec)."""
+    rate_dec: float
+    magnitude: float
+    decided_day_obs: int
+    """Night whose DayMOPS put it into this state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayMopsDecision:
+    """What DayMOPS decided for one night; tracklets, orbits and verdicts follow from these, in order."""
+
+    instrument: str
+    day_obs: int
+    sequence: int
+    """0 for the night's own run, then one more for each repetition on new data."""
+    window: tuple[int, ...]
+    """Nights that were looked at, ascending."""
+    tracklets: Claim
+    """Table of tracklets that changed, with members and holders."""
+    orbits: Claim
+    """Table of orbits that are new, better, merged or given up."""
+    reassigned: Claim
+    """Table of DIASources that now belong to a Solar System object, or no longer."""
+    verdicts: Claim
+    """Table with a verdict for every DIAObject of the night that nothing was associated with."""
+    counts: Mapping[str, float]
+    """Counts and costs that do not vary, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SsObjectVersion:
+    """The newest version of a Solar System object."""
+
+    ss_object_id: int
+    designation: str
+    day_obs: int
+    record: bytes
+    """Public ssObject record, encoded."""

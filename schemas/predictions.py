@@ -1,0 +1,50 @@
+"""Rows of predicted moving objects: the public ssSource columns and how sure the position is."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from schemas.public import null_rows, record_dtype
+
+__all__ = ["predicted_dtype", "predicted_rows", "ss_object_id_of"]
+
+_ELLIPSE = [("semi_major_arcsec", "<f4"), ("semi_minor_arcsec", "<f4"), ("position_angle_deg", "<f4")]
+
+
+@functools.cache
+def predicted_dtype() -> np.dtype[Any]:
+    """Return the type of a prediction: ssSource's columns, then the one sigma ellipse on the sky.
+
+    Semi-axes are in arcseconds, the angle of the major one in degrees east of north.
+    """
+    return np.dtype([*record_dtype("ssSource").descr, *_ELLIPSE])
+
+
+def predicted_rows(count: int) -> np.ndarray[Any, Any]:
+    """Return rows of predictions in which everything nullable is null and the ellipse is a point."""
+    rows = np.zeros(count, predicted_dtype())
+    nulls = null_rows("ssSource", count)
+    for name in nulls.dtype.names or ():
+        rows[name] = nulls[name]
+    return rows
+
+
+def ss_object_id_of(packed_designation: str) -> int:
+    """Return a Solar System object's identifier: its packed designation's ASCII bytes as one number (56 bits).
+
+    Rubin's numbers of known objects are made so; two objects share one only if they share the designation.
+
+    Raises
+    ------
+    ValueError
+        When the designation is empty, longer than seven characters, or not ASCII.
+    """
+    text = packed_designation.encode("ascii", errors="strict") if packed_designation.isascii() else b""
+    if not 0 < len(text) <= 7:
+        raise ValueError(
+            f"A packed designation has one to seven ASCII characters, which {packed_designation!r} has not."
+        )
+    return int.from_bytes(text.ljust(7), "big")
