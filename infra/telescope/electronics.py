@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.telescope.charge import ChargeEffects, ChargeTransfer, accumulate, defer_charge
 from infra.telescope.response import DetectorResponse, read_out_view
 
 __all__ = ["collect", "read_out", "spill"]
@@ -15,10 +16,17 @@ __all__ = ["collect", "read_out", "spill"]
 _Image = NDArray[np.float32]
 
 DEFERRED = (6e-4, 2e-4, 5e-5)
-"""Share of the last imaging pixel that appears in the first overscan pixels."""
+"""Share of the last imaging pixel that appears in the first overscan pixels, where charge transfer is not simulated."""
 
 
-def collect(expected: _Image, struck: _Image | None, response: DetectorResponse, random: np.random.Generator) -> _Image:
+def collect(
+    expected: _Image,
+    struck: _Image | None,
+    response: DetectorResponse,
+    random: np.random.Generator,
+    *,
+    effects: ChargeEffects | None = None,
+) -> _Image:
     """Return the electrons that a detector holds at the end of an exposure.
 
     Parameters
@@ -31,8 +39,13 @@ def collect(expected: _Image, struck: _Image | None, response: DetectorResponse,
         The detector.
     random
         Source of the shot noise.
+    effects
+        With these the brighter-fatter effect deflects the light; without them every photon stays in its pixel.
     """
-    electrons = random.poisson(expected).astype(np.float32)
+    if effects is not None and effects.brighter_fatter is not None:
+        electrons = accumulate(expected, effects.brighter_fatter, random)
+    else:
+        electrons = random.poisson(expected).astype(np.float32)
     if struck is not None:
         electrons += struck
     for amplifier, well in zip(response.detector.amplifiers, response.amplifiers.full_well, strict=True):
@@ -70,8 +83,25 @@ def spill(electrons, well):  # type: ignore[no-untyped-def]
             carry += excess[row] - moved
 
 
-def read_out(electrons: _Image, response: DetectorResponse, random: np.random.Generator) -> list[NDArray[np.uint16]]:
+def read_out(
+    electrons: _Image,
+    response: DetectorResponse,
+    random: np.random.Generator,
+    *,
+    effects: ChargeEffects | None = None,
+) -> list[NDArray[np.uint16]]:
     """Read a detector out.
+
+    Parameters
+    ----------
+    electrons
+        What `collect` gave.
+    response
+        The detector.
+    random
+        Source of the read noise.
+    effects
+        With these charge arrives late (`infra.telescope.charge`); without them a fixed share of the last pixel trails.
 
     Returns
     -------
@@ -79,7 +109,13 @@ def read_out(electrons: _Image, response: DetectorResponse, random: np.random.Ge
         Raw uint16 frame of each amplifier, in read-out order, with prescan and overscans.
     """
     constants = response.amplifiers
-    signals = np.stack([_signal(electrons, response, index) for index in range(len(response.detector.amplifiers))])
+    transfer = effects.transfer if effects is not None else None
+    signals = np.stack(
+        [
+            _signal(electrons, response, index, transfer[index] if transfer is not None else None)
+            for index in range(len(response.detector.amplifiers))
+        ]
+    )
     ghosts = _ghosts(signals, constants.crosstalk.astype(np.float32))
     frames = []
     for index, amplifier in enumerate(response.detector.amplifiers):
@@ -109,16 +145,20 @@ def _ghosts(signals, crosstalk):  # type: ignore[no-untyped-def]
     return out
 
 
-def _signal(electrons: _Image, response: DetectorResponse, index: int) -> _Image:
+def _signal(
+    electrons: _Image, response: DetectorResponse, index: int, transfer: ChargeTransfer | None = None
+) -> _Image:
     """Return the raw frame's ADU that stand for charge: the imaging part and what trails into the overscans."""
     amplifier, constants = response.detector.amplifiers[index], response.amplifiers
     frame = np.zeros(amplifier.raw_shape, np.float32)
     part = np.ascontiguousarray(read_out_view(electrons, amplifier))
     left, right, top = amplifier.prescan, amplifier.prescan + amplifier.width, amplifier.height
+    if transfer is not None:
+        part = defer_charge(part, transfer, amplifier.prescan, amplifier.serial_overscan)
     true = part / np.float32(constants.gain[index])
-    frame[:top, left:right] = _report(true, float(constants.lin1[index]), float(constants.lin2[index]))
+    frame[:top, left : left + part.shape[1]] = _report(true, float(constants.lin1[index]), float(constants.lin2[index]))
     for step, share in enumerate(DEFERRED):
-        if step < amplifier.serial_overscan:
+        if transfer is None and step < amplifier.serial_overscan:
             frame[:top, right + step] = share * frame[:top, right - 1]
         if step < amplifier.parallel_overscan:
             frame[top + step, left:right] = 0.3 * share * frame[top - 1, left:right]
