@@ -11,7 +11,8 @@ import numpy as np
 
 from infra.telescope.imaging_scenes.calibrated import frame_coadd, frame_visit
 from infra.telescope.imaging_scenes.products import SceneTruth
-from infra.telescope.imaging_scenes.scene import FULL_SIZE, ImagingScene, make_scene, open_studio
+from infra.telescope.imaging_scenes.scene import FULL_SIZE, ImagingScene, make_scene
+from infra.telescope.imaging_scenes.studio import open_studio
 
 __all__ = ["cached", "scene_digest"]
 
