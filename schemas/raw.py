@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AmplifierTable", "HeaderValue", "MasterCalibrations", "RawFile", "RawHdu", "TemplateImage"]
+__all__ = [
+    "AmplifierTable",
+    "ChargeTransfer",
+    "HeaderValue",
+    "MasterCalibrations",
+    "RawFile",
+    "RawHdu",
+    "TemplateImage",
+]
 
 HeaderValue = str | int | float | bool
 """A value of a FITS card."""
@@ -55,6 +63,37 @@ class AmplifierTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeTransfer:
+    """How serial read-out defers charge, one value an amplifier in each array, in the order of its `AmplifierTable`.
+
+    Along a row in read-out order, ``S[i]`` being the electrons of imaging pixel i (0 is read first), three things happen, in
+    this order (the parts of Snyder and Roodman 2021, each in a form that can be undone exactly):
+
+    1. Inefficiency: the share ``f[i] = 1 - (1 - inefficiency) ** (prescan + i + 1)`` of a pixel, whose charge makes so many
+       transfers, trails into the next: ``S1[i] = (1 - f[i]) S[i] + f[i - 1] S[i - 1]``.
+    2. Trap, empty at the start of a row, holding q: it first gives ``r = q (1 - exp(-1 / trap_decay))`` to the pixel, then
+       takes ``c = max(0, min(trap_size, trap_share * S1[i]) - (q - r))`` from it: ``S2[i] = S1[i] + r - c``.
+    3. Output offset, m = 0 at the start of a row: ``S3[i] = S2[i] + m``, then ``m = (m + offset_share * S2[i])
+       * exp(-1 / offset_decay)``.
+
+    The same goes on over the overscan columns, where S is zero.
+    """
+
+    inefficiency: NDArray[np.float64]
+    """Share of the charge left behind at each transfer; 0 switches this part off."""
+    trap_size: NDArray[np.float64]
+    """Electrons that a full trap holds; 0 switches this part off."""
+    trap_share: NDArray[np.float64]
+    """Share of a pixel's charge that the trap can reach, below 1."""
+    trap_decay: NDArray[np.float64]
+    """Transfers in which the trap gives back all but 1/e."""
+    offset_share: NDArray[np.float64]
+    """Share of a pixel that the output's offset takes on; 0 switches this part off."""
+    offset_decay: NDArray[np.float64]
+    """Pixels in which the offset falls to 1/e."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MasterCalibrations:
     """Master calibrations of one detector; None stands for one that is not there.
 
@@ -72,6 +111,12 @@ class MasterCalibrations:
     amplifiers: AmplifierTable | None = None
     crosstalk: NDArray[np.float32] | None = None
     """Shape (victim, source), fraction of the source's ADU; amplifiers in the order of ``amplifiers.names``."""
+    brighter_fatter: NDArray[np.float32] | None = None
+    """Kernel K of Coulton and others (2018), pixels^2 per electron, odd square, negative in the middle: charge Q moves the
+    light F of an exposure so that ``F - 1/2 div(F grad(K * Q))`` is collected; with T = K * Q, pixel p loses to its
+    neighbour q ``(F[p] + F[q]) / 4 (T[q] - T[p])``. None: no such effect, nothing is corrected."""
+    charge_transfer: ChargeTransfer | None = None
+    """None: charge is transferred whole, nothing is corrected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
