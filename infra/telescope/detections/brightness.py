@@ -34,13 +34,13 @@ def light_curve(mjd: _Floats, amplitude: _Floats, period_hours: _Floats, phase: 
     return np.asarray(amplitude / 2 * np.sin(4 * np.pi * (mjd * 24 / period_hours) + phase))
 
 
-def signal_to_noise(mag: _Floats, depth: _Floats) -> _Floats:
+def signal_to_noise(mag: _Floats, depth: float) -> _Floats:
     """Return the S/N of a point source in a visit of a five-sigma depth."""
     x = 10 ** (0.4 * (mag - depth))
     return np.asarray(1 / np.sqrt((0.04 - _GAMMA) * x + _GAMMA * x**2))
 
 
-def trailing_loss(length_arcsec: _Floats, fwhm_arcsec: _Floats) -> _Floats:
+def trailing_loss(length_arcsec: _Floats, fwhm_arcsec: float) -> _Floats:
     """Return magnitudes of S/N lost by a trail (Jones et al. 2018, equation for SNR: a = 0.67, b = 1.16)."""
     # Their x is the trail's length in units of the image's width.
     x = length_arcsec / fwhm_arcsec

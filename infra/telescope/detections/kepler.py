@@ -26,6 +26,8 @@ TO_EQUATOR = np.array(
 """Turns ecliptic vectors into equatorial ones."""
 
 _NEWTON_STEPS = 12
+_SMALL_STEP = 1e-9
+"""Radians of a last step: the next would be its square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,5 +87,8 @@ def _solve(mean: _Floats, e: _Floats) -> _Floats:
     # Danby's start, which Newton's steps follow home for every eccentricity below 1.
     eccentric = reduced + 0.85 * e * np.sign(reduced)
     for _ in range(_NEWTON_STEPS):
-        eccentric = eccentric - (eccentric - e * np.sin(eccentric) - reduced) / (1 - e * np.cos(eccentric))
+        change = (eccentric - e * np.sin(eccentric) - reduced) / (1 - e * np.cos(eccentric))
+        eccentric = eccentric - change
+        if not len(change) or np.abs(change).max() < _SMALL_STEP:
+            break
     return np.asarray(eccentric)

@@ -35,6 +35,10 @@ FINDABLE_SHARE = {"S": {"MBA": 0.34, "NEO": 0.14, "JT": 0.43, "TNO": 0.48}, "M":
 FAINTEST_V = 24.8
 """A little beyond the deepest visit's limit in V."""
 
+COARSE_MARGIN, COARSE_FAINTER, NEAR_AU = np.radians(20.0), 1.5, 0.15
+"""What a body may change between the survey's middle and its ends: beyond 0.15 au, 20 degrees and 1.5 mag are more than
+all but a few ever do."""
+
 BATCH = 200_000
 """Bodies drawn at a time."""
 
@@ -48,13 +52,13 @@ class SkyBox:
     half_width: float
     half_height: float
 
-    def contains(self, direction: _Floats) -> NDArray[np.bool_]:
-        """Tell which equatorial vectors (n, 3) point into the patch."""
+    def contains(self, direction: _Floats, margin: float = 0.0) -> NDArray[np.bool_]:
+        """Tell which equatorial vectors (n, 3) point into the patch, made wider by some radians on every side."""
         x, y, z = (direction @ TO_EQUATOR).T
         along = np.arctan2(y, x) - self.longitude
         along = np.mod(along + np.pi, 2 * np.pi) - np.pi
         across = np.arctan2(z, np.hypot(x, y)) - self.latitude
-        return (np.abs(along) < self.half_width) & (np.abs(across) < self.half_height)
+        return np.asarray((np.abs(along) < self.half_width + margin) & (np.abs(across) < self.half_height + margin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +152,30 @@ def _joined(parts: list[Draw]) -> Draw:
 
 
 def _meets(drawn: Draw, box: SkyBox, moments: list[tuple[float, _Floats]]) -> NDArray[np.bool_]:
+    """Tell which bodies are met; the middle moment alone rules most of them out."""
+    away, bright = _seen(drawn, box, moments[len(moments) // 2])
+    worth = np.flatnonzero(away & bright)
+    few = Draw(elements=drawn.elements.take(worth), h=drawn.h[worth], colour=drawn.colour[worth])
     met = np.zeros(len(drawn.h), bool)
-    for dt, earth in moments:
-        place = states(drawn.elements, dt)[:, :3]
-        line = place - earth
-        r, delta = np.linalg.norm(place, axis=1), np.linalg.norm(line, axis=1)
-        cosine = np.einsum("ni,ni->n", place, line) / (r * delta)
-        faint = drawn.h + 5 * np.log10(r * delta) + phase_function(np.arccos(np.clip(cosine, -1, 1)))
-        met |= box.contains(line) & (faint < FAINTEST_V)
+    for moment in moments:
+        inside, bright = _seen(few, box, moment, margin=0.0, fainter=0.0)
+        met[worth] |= inside & bright
     return met
+
+
+def _seen(
+    drawn: Draw,
+    box: SkyBox,
+    moment: tuple[float, _Floats],
+    margin: float = COARSE_MARGIN,
+    fainter: float = COARSE_FAINTER,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which bodies are in the patch, or so near that a week may bring them in, and which are bright enough."""
+    dt, earth = moment
+    place = states(drawn.elements, dt)[:, :3]
+    line = place - earth
+    r, delta = np.linalg.norm(place, axis=1), np.linalg.norm(line, axis=1)
+    cosine = np.einsum("ni,ni->n", place, line) / (r * delta)
+    mag = drawn.h + 5 * np.log10(r * delta) + phase_function(np.arccos(np.clip(cosine, -1, 1)))
+    near = (delta < NEAR_AU) & (margin > 0)
+    return box.contains(line, margin) | near, (mag < FAINTEST_V + fainter) | near

