@@ -64,33 +64,34 @@ class AmplifierTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeTransfer:
-    """How serial read-out defers charge, one value an amplifier in each array, in the order of its `AmplifierTable`.
+    """How serial read-out holds charge back: one value an amplifier in each array, in the order of its `AmplifierTable`.
 
-    Along a row in read-out order, ``S[i]`` being the electrons of imaging pixel i (0 is read first), three things happen, in
-    this order (the parts of Snyder and Roodman 2021, each in a form that can be undone exactly):
+    Along a row in read-out order, overscan included, three things happen one after the other (the parts of Snyder et al. 2021):
 
-    1. Inefficiency: the share ``f[i] = 1 - (1 - inefficiency) ** (prescan + i + 1)`` of a pixel, whose charge makes so many
-       transfers, trails into the next: ``S1[i] = (1 - f[i]) S[i] + f[i - 1] S[i - 1]``.
-    2. Trap, empty at the start of a row, holding q: it first gives ``r = q (1 - exp(-1 / trap_decay))`` to the pixel, then
-       takes ``c = max(0, min(trap_size, trap_share * S1[i]) - (q - r))`` from it: ``S2[i] = S1[i] + r - c``.
-    3. Output offset, m = 0 at the start of a row: ``S3[i] = S2[i] + m``, then ``m = (m + offset_share * S2[i])
-       * exp(-1 / offset_decay)``.
-
-    The same goes on over the overscan columns, where S is zero.
+    1. From its column on a trap, empty when the row starts and holding q, first releases ``q (1 - exp(-1 / trap_release))``
+       into each pixel, then takes ``min(trap_share s, trap_capacity) - q`` from it if that is positive.
+    2. Each of a pixel's ``n = prescan + column + 1`` transfers leaves the part ``loss`` behind: the share
+       ``C(n + k - 1, k) loss^k (1 - loss)^n`` arrives k pixels late, k up to 3, which keeps the rest.
+    3. The output remembers: pixel j reads ``s[j] + o[j]`` with ``o[j] = m[j - 1] exp(-1 / offset_decay)`` and
+       ``m[j] = max(offset_scale min(s[j], offset_limit), o[j])``.
     """
 
-    inefficiency: NDArray[np.float64]
-    """Share of the charge left behind at each transfer; 0 switches this part off."""
-    trap_size: NDArray[np.float64]
-    """Electrons that a full trap holds; 0 switches this part off."""
+    loss: NDArray[np.float64]
+    """Part of the charge left behind at each transfer; 0 stands for none."""
+    trap_column: NDArray[np.int64]
+    """Imaging column of the trap, from 0 in read-out order."""
+    trap_capacity: NDArray[np.float64]
+    """Electrons; 0 stands for no trap."""
     trap_share: NDArray[np.float64]
-    """Share of a pixel's charge that the trap can reach, below 1."""
-    trap_decay: NDArray[np.float64]
-    """Transfers in which the trap gives back all but 1/e."""
-    offset_share: NDArray[np.float64]
-    """Share of a pixel that the output's offset takes on; 0 switches this part off."""
+    """Part of a pixel's charge that can reach the trap, below 1."""
+    trap_release: NDArray[np.float64]
+    """Decay length of what the trap holds, pixels."""
+    offset_scale: NDArray[np.float64]
+    """Part of a pixel's signal that the output remembers; 0 stands for none."""
+    offset_limit: NDArray[np.float64]
+    """Electrons of signal beyond which the output remembers no more."""
     offset_decay: NDArray[np.float64]
-    """Pixels in which the offset falls to 1/e."""
+    """Decay length of the memory, pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +113,11 @@ class MasterCalibrations:
     crosstalk: NDArray[np.float32] | None = None
     """Shape (victim, source), fraction of the source's ADU; amplifiers in the order of ``amplifiers.names``."""
     brighter_fatter: NDArray[np.float32] | None = None
-    """Kernel K of Coulton and others (2018), pixels^2 per electron, odd square, negative in the middle: charge Q moves the
-    light F of an exposure so that ``F - 1/2 div(F grad(K * Q))`` is collected; with T = K * Q, pixel p loses to its
-    neighbour q ``(F[p] + F[q]) / 4 (T[q] - T[p])``. None: no such effect, nothing is corrected."""
+    """Kernel K of Coulton et al. (2018), per electron, odd square ``[y, x]``, positive: with the potential ``phi = K * Q`` of the
+    collected charge Q, half of ``(F[p] + F[q]) / 2 (phi[p] - phi[q])`` of an exposure's light F has crossed from pixel p to its
+    neighbour q at the end. None: nothing is corrected."""
     charge_transfer: ChargeTransfer | None = None
-    """None: charge is transferred whole, nothing is corrected."""
+    """None: nothing is corrected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
