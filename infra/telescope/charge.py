@@ -13,7 +13,7 @@ Coulton et al. (2018, AJ 155, 258) in its flux form. In a flat of mean ``mu`` a 
 over, the covariance of pixels ``(i, j)`` apart is ``A_ij mu^2`` to first order, and all covariances sum to ``mu``.
 
 Deferred charge. Each row of an amplifier leaves through its serial register: first pixel first, the empty overscan last. Three things
-happen, in this order:
+happen, in this order, with the constants of `schemas.raw.ChargeTransfer`:
 
 1. a trap in the register at column ``c``, empty when a row starts, meets every pixel from ``c`` on: it releases
    ``q (1 - exp(-1/tau))`` of what it holds into the pixel, then takes ``min(share * s, capacity) - q`` from it if that is positive;
@@ -37,12 +37,12 @@ from numpy.typing import NDArray
 from scipy.signal import oaconvolve
 
 from infra.telescope.chance import generator
-from schemas.camera import Detector
+from schemas.camera import Amplifier, Detector
+from schemas.raw import ChargeTransfer
 
 __all__ = [
     "BrighterFatter",
     "ChargeEffects",
-    "ChargeTransfer",
     "accumulate",
     "defer_charge",
     "draw_charge_effects",
@@ -87,55 +87,29 @@ class BrighterFatter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChargeTransfer:
-    """How an amplifier's serial register and output hold charge back."""
-
-    loss: float
-    """epsilon: part of the charge left behind at every transfer."""
-    trap_column: int
-    """Imaging column of the trap, in read-out order."""
-    trap_capacity: float
-    """Electrons; 0 stands for no trap."""
-    trap_share: float
-    """Part of a pixel's charge that can reach the trap."""
-    trap_release: float
-    """Decay length tau of what the trap holds, pixels."""
-    offset_scale: float
-    """Part of a pixel's signal that the output remembers."""
-    offset_limit: float
-    """Signal in electrons beyond which the output remembers no more."""
-    offset_decay: float
-    """Decay length of the memory, pixels."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeEffects:
     """Which effects a detector shows; None switches one off."""
 
     brighter_fatter: BrighterFatter | None = None
-    transfer: tuple[ChargeTransfer, ...] | None = None
-    """One for each amplifier, in the detector's order."""
+    transfer: ChargeTransfer | None = None
 
 
 def draw_charge_effects(seed: int, detector: Detector) -> ChargeEffects:
     """Draw a detector's charge effects: losses of some 1e-6 as measured on LSST's sensors, a trap in one amplifier of four."""
     random = generator(seed, "charge", detector.id)
-    transfer = []
-    for amplifier in detector.amplifiers:
-        trapped = bool(random.uniform() < 0.25)
-        transfer.append(
-            ChargeTransfer(
-                loss=float(random.uniform(0.8e-6, 2.5e-6)),
-                trap_column=int(random.integers(amplifier.width // 8, amplifier.width - 8)),
-                trap_capacity=float(random.uniform(20.0, 80.0)) if trapped else 0.0,
-                trap_share=0.05,
-                trap_release=float(random.uniform(1.0, 4.0)),
-                offset_scale=float(random.uniform(0.5e-4, 2.0e-4)),
-                offset_limit=50_000.0,
-                offset_decay=float(random.uniform(1.0, 2.5)),
-            )
-        )
-    return ChargeEffects(brighter_fatter=BrighterFatter(), transfer=tuple(transfer))
+    count, width = len(detector.amplifiers), min(a.width for a in detector.amplifiers)
+    trapped = np.arange(count) % 4 == int(random.integers(4))
+    transfer = ChargeTransfer(
+        loss=random.uniform(0.8e-6, 2.5e-6, count),
+        trap_column=random.integers(width // 8, width - 8, count),
+        trap_capacity=np.where(trapped, random.uniform(20.0, 80.0, count), 0.0),
+        trap_share=np.full(count, 0.05),
+        trap_release=random.uniform(1.0, 4.0, count),
+        offset_scale=random.uniform(0.5e-4, 2.0e-4, count),
+        offset_limit=np.full(count, 50_000.0),
+        offset_decay=random.uniform(1.0, 2.5, count),
+    )
+    return ChargeEffects(brighter_fatter=BrighterFatter(), transfer=transfer)
 
 
 def accumulate(expected: _Image, effect: BrighterFatter, random: np.random.Generator) -> _Image:
@@ -184,26 +158,26 @@ def face_transfers(light, potential):  # type: ignore[no-untyped-def]
     return out
 
 
-def defer_charge(charge: NDArray[Any], transfer: ChargeTransfer, prescan: int, overscan: int) -> _Image:
-    """Return what leaves an amplifier: its imaging columns, then the overscan, in read-out order.
+def defer_charge(charge: NDArray[Any], transfer: ChargeTransfer, index: int, amplifier: Amplifier) -> _Image:
+    """Return what leaves an amplifier: its imaging columns, then the serial overscan, in read-out order.
 
     Parameters
     ----------
     charge
         Electrons of the imaging part, ``[row, column]`` in read-out order.
-    prescan
-        Columns of the register between the first imaging column and the output.
-    overscan
-        Columns read beyond the imaging part.
+    transfer, index
+        The detector's constants and the amplifier's place among them.
+    amplifier
+        The amplifier; of it only the numbers of columns are used.
     """
-    out = np.zeros((charge.shape[0], charge.shape[1] + overscan), np.float64)
+    out = np.zeros((charge.shape[0], charge.shape[1] + amplifier.serial_overscan), np.float64)
     out[:, : charge.shape[1]] = charge
-    t = transfer
-    if t.trap_capacity > 0:
-        _trap(out, t.trap_column, t.trap_capacity, t.trap_share, float(np.exp(-1 / t.trap_release)))
-    late = _late_shares(t.loss, prescan + 1 + np.arange(out.shape[1]))
-    _transfer(out, late)
-    _remember(out, t.offset_scale, t.offset_limit, float(np.exp(-1 / t.offset_decay)))
+    t, i = transfer, index
+    if t.trap_capacity[i] > 0:
+        kept = float(np.exp(-1 / t.trap_release[i]))
+        _trap(out, int(t.trap_column[i]), float(t.trap_capacity[i]), float(t.trap_share[i]), kept)
+    _transfer(out, _late_shares(float(t.loss[i]), amplifier.prescan + 1 + np.arange(out.shape[1])))
+    _remember(out, float(t.offset_scale[i]), float(t.offset_limit[i]), float(np.exp(-1 / t.offset_decay[i])))
     return out.astype(np.float32)
 
 

@@ -8,8 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.telescope.charge import ChargeEffects, ChargeTransfer, accumulate, defer_charge
+from infra.telescope.charge import ChargeEffects, accumulate, defer_charge
 from infra.telescope.response import DetectorResponse, read_out_view
+from schemas.raw import ChargeTransfer
 
 __all__ = ["collect", "read_out", "spill"]
 
@@ -110,12 +111,8 @@ def read_out(
     """
     constants = response.amplifiers
     transfer = effects.transfer if effects is not None else None
-    signals = np.stack(
-        [
-            _signal(electrons, response, index, transfer[index] if transfer is not None else None)
-            for index in range(len(response.detector.amplifiers))
-        ]
-    )
+    count = len(response.detector.amplifiers)
+    signals = np.stack([_signal(electrons, response, index, transfer) for index in range(count)])
     ghosts = _ghosts(signals, constants.crosstalk.astype(np.float32))
     frames = []
     for index, amplifier in enumerate(response.detector.amplifiers):
@@ -154,7 +151,7 @@ def _signal(
     part = np.ascontiguousarray(read_out_view(electrons, amplifier))
     left, right, top = amplifier.prescan, amplifier.prescan + amplifier.width, amplifier.height
     if transfer is not None:
-        part = defer_charge(part, transfer, amplifier.prescan, amplifier.serial_overscan)
+        part = defer_charge(part, transfer, index, amplifier)
     true = part / np.float32(constants.gain[index])
     frame[:top, left : left + part.shape[1]] = _report(true, float(constants.lin1[index]), float(constants.lin2[index]))
     for step, share in enumerate(DEFERRED):

@@ -21,5 +21,6 @@ __all__ = [
     "RawSnaps",
     "SceneTruth",
     "cached",
+    "cached_raw_snaps",
     "make_scene",
 ]

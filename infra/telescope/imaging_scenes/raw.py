@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,13 @@ from infra.telescope.response import SATURATION_SHARE, DetectorResponse, make_re
 from schemas.camera import Camera, Detector
 from schemas.raw import MasterCalibrations, RawFile
 
-__all__ = ["RawSnaps", "snap_light", "take_snaps"]
+__all__ = ["RawSnaps", "snap_light", "take_snaps", "with_charge_masters"]
+
+MASTER_ERROR = 0.01
+"""Relative error of the masters of brighter-fatter effect and charge transfer, about what flats and their overscans give."""
+
+MEASURED = ("loss", "trap_capacity", "trap_release", "offset_scale", "offset_decay")
+"""Constants of charge transfer that have that error."""
 
 _Image = NDArray[np.float32]
 
@@ -35,8 +41,9 @@ class RawSnaps:
     files: tuple[RawFile, RawFile]
     masters: MasterCalibrations
     encoded_files: tuple[bytes, bytes]
-    """The same raw files and masters as FITS."""
+    """The same raw files as FITS."""
     encoded_masters: bytes
+    """Without the brighter-fatter kernel and the constants of charge transfer, which ``masters`` has."""
     references: NDArray[Any]
     """Reference catalogue of the field."""
     camera: Camera
@@ -72,7 +79,7 @@ def take_snaps(studio: Studio, changes: NDArray[Any], *, charge_effects: bool) -
     files, masters = (taken[0].file, taken[1].file), buffer.getvalue()
     return RawSnaps(
         files=(read_raw(files[0]), read_raw(files[1])),
-        masters=read_masters(masters),
+        masters=with_charge_masters(read_masters(masters), effects, seed),
         encoded_files=files,
         encoded_masters=masters,
         references=reference_catalogue(seed, studio.static.catalogue, [studio.visit.band]),
@@ -84,6 +91,19 @@ def take_snaps(studio: Studio, changes: NDArray[Any], *, charge_effects: bool) -
         response=response,
         effects=effects,
     )
+
+
+def with_charge_masters(masters: MasterCalibrations, effects: ChargeEffects, seed: int) -> MasterCalibrations:
+    """Return masters with what measuring the charge effects gives: the truth to a percent; nothing where they are off."""
+    random = generator(seed, "imaging", "charge masters")
+    kernel, transfer = None, effects.transfer
+    if effects.brighter_fatter is not None:
+        kernel = (effects.brighter_fatter.kernel() * random.normal(1.0, MASTER_ERROR)).astype(np.float32)
+    if transfer is not None:
+        shape = transfer.loss.shape
+        measured = {name: getattr(transfer, name) * random.normal(1.0, MASTER_ERROR, shape) for name in MEASURED}
+        transfer = replace(transfer, **measured)
+    return replace(masters, brighter_fatter=kernel, charge_transfer=transfer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

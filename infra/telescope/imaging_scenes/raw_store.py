@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from infra.fits_io import read_masters, read_raw
 from infra.telescope.charge import ChargeEffects, draw_charge_effects
-from infra.telescope.imaging_scenes.raw import RawSnaps, take_snaps
+from infra.telescope.imaging_scenes.raw import RawSnaps, take_snaps, with_charge_masters
 from infra.telescope.imaging_scenes.scene import ImagingScene
 from infra.telescope.imaging_scenes.store import scene_digest
 from infra.telescope.release import reference_catalogue, source_digest
@@ -70,12 +70,13 @@ def _write(snaps: RawSnaps, path: Path) -> None:
 def _read(scene: ImagingScene, arrays: dict[str, Any], charge_effects: bool) -> RawSnaps:
     studio = scene.studio
     detector, seed = studio.detector, studio.seed
+    effects = draw_charge_effects(seed, detector) if charge_effects else ChargeEffects()
     shape = scene.science.image.shape
     files = (arrays["file0"].tobytes(), arrays["file1"].tobytes())
     masters = arrays["masters"].tobytes()
     return RawSnaps(
         files=(read_raw(files[0]), read_raw(files[1])),
-        masters=read_masters(masters),
+        masters=with_charge_masters(read_masters(masters), effects, seed),
         encoded_files=files,
         encoded_masters=masters,
         references=reference_catalogue(seed, studio.static.catalogue, [studio.visit.band]),
@@ -85,7 +86,7 @@ def _read(scene: ImagingScene, arrays: dict[str, Any], charge_effects: bool) -> 
         rays=(_rays(arrays, 0, shape), _rays(arrays, 1, shape)),
         saturated=(_saturated(arrays, 0, shape), _saturated(arrays, 1, shape)),
         response=make_response(studio.camera, seed, detector),
-        effects=draw_charge_effects(seed, detector) if charge_effects else ChargeEffects(),
+        effects=effects,
     )
 
 

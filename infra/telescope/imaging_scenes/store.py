@@ -42,7 +42,7 @@ def cached(name: str, seed: int, folder: Path | str, *, size: tuple[int, int] = 
 def scene_digest() -> str:
     """Return a short hash of the source that makes calibrated scenes; the raw path is not part of it."""
     here = Path(__file__).parent
-    paths = [p for p in here.glob("*.py") if not p.name.startswith("raw")]
+    paths = [p for p in here.glob("*.py") if not p.name.startswith(("raw", "store", "__"))]
     paths += [here.parent / f"{name}.py" for name in _PAINTERS]
     digest = hashlib.sha256()
     for path in sorted(paths):

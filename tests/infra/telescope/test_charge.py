@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from infra.telescope.charge import (
     BrighterFatter,
     ChargeEffects,
-    ChargeTransfer,
     accumulate,
     defer_charge,
     draw_charge_effects,
@@ -20,18 +18,37 @@ from infra.telescope.charge import (
 )
 from infra.telescope.electronics import collect, read_out
 from infra.telescope.response import make_response
-from schemas.camera import load_camera
+from schemas.camera import Amplifier, load_camera
+from schemas.raw import ChargeTransfer
 
-IDEAL = ChargeTransfer(
-    loss=0.0,
-    trap_column=10,
-    trap_capacity=0.0,
-    trap_share=0.05,
-    trap_release=2.0,
-    offset_scale=0.0,
-    offset_limit=50_000.0,
-    offset_decay=2.0,
-)
+WIDTH, PRESCAN = 200, 3
+
+
+def register(overscan: int = 8, width: int = WIDTH) -> Amplifier:
+    box = (0, 0, width, 4)
+    return Amplifier(
+        name="A",
+        box=box,
+        flip_x=False,
+        flip_y=False,
+        prescan=PRESCAN,
+        serial_overscan=overscan,
+        parallel_overscan=0,
+    )
+
+
+def constants(**values: float) -> ChargeTransfer:
+    ideal = {
+        "loss": 0.0,
+        "trap_column": 10,
+        "trap_capacity": 0.0,
+        "trap_share": 0.05,
+        "trap_release": 2.0,
+        "offset_scale": 0.0,
+        "offset_limit": 50_000.0,
+        "offset_decay": 2.0,
+    }
+    return ChargeTransfer(**{name: np.array([value]) for name, value in (ideal | values).items()})
 
 
 def star(flux: float, fwhm: float = 4.0, size: int = 61) -> NDArray[np.float32]:
@@ -114,40 +131,43 @@ def test_without_strength_the_charge_is_the_light() -> None:
 
 def test_an_ideal_register_gives_back_what_it_got() -> None:
     charge = np.random.default_rng(15).uniform(0, 9e4, (5, 40))
-    out = defer_charge(charge, IDEAL, 3, 6)
+    out = defer_charge(charge, constants(), 0, register(width=40))
     np.testing.assert_array_equal(out[:, :40], charge.astype(np.float32))
     assert not out[:, 40:].any()
 
 
 def test_charge_lost_in_transfers_arrives_in_the_overscan() -> None:
-    loss, width, prescan, level = 2e-5, 200, 3, 40_000.0
-    out = defer_charge(np.full((4, width), level), replace(IDEAL, loss=loss), prescan, 8).astype(float)
-    transfers = prescan + width
+    loss, level = 2e-5, 40_000.0
+    out = defer_charge(np.full((4, WIDTH), level), constants(loss=loss), 0, register()).astype(float)
+    transfers = PRESCAN + WIDTH
     first = level * transfers * loss * (1 - loss) ** transfers
     second = comb(transfers + 1, 2) * loss**2 * (1 - loss) ** transfers * level
     # Charge of the last column but one, two late, reaches the first overscan column as well.
     first += comb(transfers, 2) * loss**2 * (1 - loss) ** (transfers - 1) * level
-    np.testing.assert_allclose(out[:, width], first, rtol=1e-4)
-    np.testing.assert_allclose(out[:, width + 1], second, rtol=0.02)
-    np.testing.assert_allclose(out.sum(axis=1), width * level, rtol=1e-7)
+    np.testing.assert_allclose(out[:, WIDTH], first, rtol=1e-4)
+    np.testing.assert_allclose(out[:, WIDTH + 1], second, rtol=0.02)
+    np.testing.assert_allclose(out.sum(axis=1), WIDTH * level, rtol=1e-7)
 
 
 def test_a_trap_takes_its_fill_and_gives_it_back_late() -> None:
-    trap = replace(IDEAL, trap_column=10, trap_capacity=60.0, trap_share=0.05, trap_release=3.0)
-    charge = np.full((3, 50), 5000.0)
-    out = defer_charge(charge, trap, 3, 40).astype(float)
+    charge = np.full((3, WIDTH), 5000.0)
+    out = defer_charge(charge, constants(trap_capacity=60.0, trap_release=3.0), 0, register(40)).astype(float)
     np.testing.assert_array_equal(out[:, :10], charge[:, :10])
     assert out[0, 10] == pytest.approx(5000.0 - 60.0, abs=1e-3)
     trail = 60.0 * np.exp(-np.arange(40) / 3.0) * (1 - np.exp(-1 / 3.0))
-    np.testing.assert_allclose(out[0, 50:], trail, rtol=1e-4)
+    np.testing.assert_allclose(out[0, WIDTH:], trail, rtol=1e-4)
     np.testing.assert_allclose(out.sum(axis=1), charge.sum(axis=1), rtol=1e-6)
 
 
+def test_a_trap_that_reaches_a_share_takes_no_more() -> None:
+    out = defer_charge(np.full((1, WIDTH), 100.0), constants(trap_capacity=60.0), 0, register()).astype(float)
+    assert out[0, 10] == pytest.approx(95.0)
+
+
 def test_the_output_remembers_for_a_few_pixels() -> None:
-    memory = replace(IDEAL, offset_scale=2e-4, offset_decay=1.5)
-    charge = np.zeros((1, 20))
+    charge = np.zeros((1, WIDTH))
     charge[0, 5] = 80_000.0
-    out = defer_charge(charge, memory, 3, 5).astype(float)
+    out = defer_charge(charge, constants(offset_scale=2e-4, offset_decay=1.5), 0, register()).astype(float)
     tail = 2e-4 * 50_000.0 * np.exp(-np.arange(1, 10) / 1.5)
     np.testing.assert_allclose(out[0, 6:15], tail, rtol=1e-4)
     assert out[0, 5] == pytest.approx(80_000.0)
