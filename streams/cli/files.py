@@ -1,4 +1,4 @@
-"""``nightcast isr`` and ``nightcast difference``: the night's functions on files made by others, without Kafka."""
+"""``nightcast ccd``, ``isr`` and ``difference``: the night's functions on files, without Kafka."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from streams.cli.common import JsonOption, console, one_sentence_errors, print_json
 
-__all__ = ["difference", "isr"]
+__all__ = ["ccd", "difference", "isr"]
 
 _File = typer.Argument(exists=True, dir_okay=False, readable=True)
 _OutOption = typer.Option("--out", "-o", help="Folder for image, source table and picture; made when missing.")
@@ -69,6 +70,49 @@ def difference(
         report = run(science, template, out_dir=out)
     files = {"image": report.image, "sources": report.sources, "picture": report.picture}
     _report(files, report.metrics, [f"registered: {report.registration}"], as_json)
+
+
+def ccd(
+    snaps: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="Raw FITS of one CCD: two snaps, or one."),
+    ],
+    release: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Data release: a folder with release.json."),
+    ] = None,
+    masters: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Master calibrations.")] = None,
+    references: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Reference catalogue.")] = None,
+    template: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Template.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Camera description (by the header when not given).")] = None,
+    positions: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="CSV or FITS table with diaObjectId, ra, dec to measure at."),
+    ] = None,
+    out: Annotated[Path, _OutOption] = Path("nightcast-ccd"),
+    as_json: JsonOption = False,
+) -> None:
+    """Process one CCD from raw snaps to DIASources, and write image, catalogues, metrics and a page of plots.
+
+    What is not given file by file is taken from the release.
+    """
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    from streams.files.ccd_command import STEPS, run
+    from streams.files.release_files import ReleaseFiles
+
+    files = ReleaseFiles(directory=release, masters=masters, references=references, template=template)
+    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
+    with one_sentence_errors(), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=len(STEPS))
+
+        def show(step: str, done: int, steps: int) -> None:
+            bar.update(
+                task, description=f"{step.replace('_', ' ')} ({min(done + 1, steps)} of {steps})", completed=done
+            )
+
+        report = run(snaps, release=files, out_dir=out, camera_name=camera, positions=positions, progress=show)
+    _report(report.files, report.metrics, [f"template: {report.template}"], as_json)
 
 
 def _report(files: Mapping[str, Path], metrics: Mapping[str, float], notes: list[str], as_json: bool) -> None:

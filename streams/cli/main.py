@@ -38,7 +38,7 @@ def build() -> typer.Typer:
     app.command()(engine.down)
     app.command()(engine.status)
     app.command()(engine.doctor)
-    for module, names in (("streams.cli.night", ("night",)), ("streams.cli.files", ("isr", "difference"))):
+    for module, names in (("streams.cli.night", ("night",)), ("streams.cli.files", ("ccd", "isr", "difference"))):
         for name in names:
             app.command()(getattr(importlib.import_module(module), name))
     for noun, (module, line) in _NOUNS.items():

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from infra.logs import configure_logging, correlate, get_logger
 from infra.objects import ObjectStore, open_object_store
 from infra.settings import Settings
-from processors import forced
-from processors.differencing import pipeline as differencing
-from processors.differencing.layers import VisitInfo
+from processors.detector import DetectorInputs, process_detector
 from processors.single_frame import pipeline as single_frame
 from processors.single_frame.frames import RawFrame
 from processors.single_frame.products import CalibratedImage
@@ -67,36 +65,34 @@ class DetectorBench:
         detector = camera.detector(task.detector)
         with clock.step("read"):
             raws, masters, references = self._read(task, detector)
-        with clock.step("single_frame"):
-            image = single_frame.calibrate(raws, masters, references, camera=camera, detector=detector)
-        with clock.step("read"):
-            template, choice = self._inputs.template(task.release_sha256, task.detector, task.band, image.airmass)
             known = self._inputs.known_objects(task.known_objects)
-        with clock.step("difference"):
-            info = _visit_info(task, image, raws)
-            science = differencing.ScienceImage(
-                image=image.image, variance=image.variance, mask=image.mask, psf=image.psf, wcs=image.wcs
-            )
-            result = differencing.difference(science, template, info=info)
-        with clock.step("forced"):
-            rows = None if known is None else _forced(science, result, known, info)
+        inputs = DetectorInputs(
+            raws=raws,
+            masters=masters,
+            references=references,
+            template_for=lambda airmass: self._inputs.template(task.release_sha256, task.detector, task.band, airmass),
+            camera=camera,
+            detector=detector,
+            visit=task.visit,
+            known=known,
+        )
+        products = process_detector(inputs, step=clock.step)
         with clock.step("stamps"):
-            pack = pack_stamps(task.visit, task.detector, science, result)
+            pack = pack_stamps(task.visit, task.detector, products.science, products.difference)
             cutouts = self._objects.put(avro.encode(pack)) if pack.stamps else None
         with clock.step("store"):
-            calibrated = self._objects.put(_image_file(image))
-        plate = {"psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * camera.plate_scale}
-        inputs = self._inputs.digests(task.release_sha256, task.detector) | {"template": choice.info.sha256}
+            calibrated = self._objects.put(_image_file(products.image))
+        digests = self._inputs.digests(task.release_sha256, task.detector)
         return self._result(
             task,
-            image,
-            sources=result.sources,
-            forced_rows=rows,
-            metrics={**image.metrics, **plate, **result.metrics, "template_airmass_distance": choice.airmass_distance},
+            products.image,
+            sources=products.difference.sources,
+            forced_rows=products.forced,
+            metrics=products.metrics,
             cutouts=cutouts,
             calibrated=calibrated,
-            inputs=inputs,
-            corners=_corners(image),
+            inputs=digests | {"template": products.choice.info.sha256},
+            corners=_corners(products.image),
         )
 
     def _wavefront(self, task: JobTask, clock: _Clock) -> DetectorResult:
@@ -171,32 +167,6 @@ class _Clock:
         finally:
             key = f"cpu_{name}_s"
             self.seconds[key] = self.seconds.get(key, 0.0) + time.process_time() - started
-
-
-def _visit_info(task: JobTask, image: CalibratedImage, raws: list[RawFrame]) -> VisitInfo:
-    return VisitInfo(
-        visit=task.visit,
-        detector=task.detector,
-        band=task.band,
-        midpoint_mjd_tai=image.midpoint_mjd_tai,
-        exposure_time=image.exposure_time,
-        processed_mjd_tai=max(raw.exposure.end_mjd_tai for raw in raws),
-    )
-
-
-def _forced(
-    science: differencing.ScienceImage, result: differencing.DifferenceResult, known: NDArray[Any], info: VisitInfo
-) -> NDArray[Any]:
-    image = forced.PhotometryImage(image=science.image, variance=science.variance, mask=science.mask, psf=science.psf)
-    return forced.forced_sources(
-        result,
-        image,
-        science.wcs,
-        dia_object_id=known["diaObjectId"],
-        ra=known["ra"],
-        dec=known["dec"],
-        info=info,
-    )
 
 
 def _corners(image: CalibratedImage) -> tuple[float, ...]:

@@ -1,0 +1,135 @@
+"""One CCD of one visit, from raw snaps to DIASources and forced photometry: what every detector job does.
+
+    products = process_detector(DetectorInputs(raws=[snap_0, snap_1], ...))
+
+Single frame processing, image differencing and forced photometry one after the other; nothing is read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors import forced
+from processors.differencing import pipeline as differencing
+from processors.differencing.layers import VisitInfo
+from processors.differencing.templates import Template, TemplateChoice
+from processors.single_frame import pipeline as single_frame
+from processors.single_frame.frames import RawFrame
+from processors.single_frame.products import CalibratedImage
+from schemas.camera import Camera, Detector
+from schemas.raw import MasterCalibrations
+
+__all__ = ["DetectorInputs", "DetectorProducts", "process_detector"]
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorInputs:
+    """What one CCD of one visit is processed with."""
+
+    raws: Sequence[RawFrame]
+    """Its snaps in order, two or one."""
+    masters: MasterCalibrations
+    references: NDArray[np.void]
+    """Reference catalogue of the field (`processors.single_frame.references`)."""
+    template_for: Callable[[float], tuple[Template, TemplateChoice]]
+    """Gives the template for the visit's airmass."""
+    camera: Camera
+    detector: Detector
+    visit: int
+    known: NDArray[Any] | None = None
+    """Objects to measure at: diaObjectId, ra, dec in degrees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorProducts:
+    """What came of it."""
+
+    image: CalibratedImage
+    science: differencing.ScienceImage
+    difference: differencing.DifferenceResult
+    choice: TemplateChoice
+    info: VisitInfo
+    forced: NDArray[Any] | None
+    """Public DIAForcedSource rows at the known objects; None without known objects."""
+    metrics: dict[str, float]
+
+
+def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> DetectorProducts:
+    """Process one CCD of one visit.
+
+    Parameters
+    ----------
+    inputs
+        Frames, calibrations, catalogue, template, known objects.
+    step
+        Called with the name of each step (single_frame, read, difference, forced) and entered around it, for clocks and
+        progress.
+
+    Raises
+    ------
+    SingleFrameError, DifferencingError, MissingInputError
+        When the CCD cannot be processed, by its kind: permanent or retriable.
+    """
+    step = step or (lambda _: nullcontext())
+    with step("single_frame"):
+        image = single_frame.calibrate(
+            inputs.raws, inputs.masters, inputs.references, camera=inputs.camera, detector=inputs.detector
+        )
+    with step("read"):
+        template, choice = inputs.template_for(image.airmass)
+    with step("difference"):
+        info = _visit_info(inputs, image)
+        science = differencing.ScienceImage(
+            image=image.image, variance=image.variance, mask=image.mask, psf=image.psf, wcs=image.wcs
+        )
+        result = differencing.difference(science, template, info=info)
+    with step("forced"):
+        rows = None if inputs.known is None else _forced(science, result, inputs.known, info)
+    return DetectorProducts(
+        image=image,
+        science=science,
+        difference=result,
+        choice=choice,
+        info=info,
+        forced=rows,
+        metrics={
+            **image.metrics,
+            "psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * inputs.camera.plate_scale,
+            **result.metrics,
+            "template_airmass_distance": choice.airmass_distance,
+        },
+    )
+
+
+def _visit_info(inputs: DetectorInputs, image: CalibratedImage) -> VisitInfo:
+    return VisitInfo(
+        visit=inputs.visit,
+        detector=inputs.detector.id,
+        band=image.band,
+        midpoint_mjd_tai=image.midpoint_mjd_tai,
+        exposure_time=image.exposure_time,
+        processed_mjd_tai=max(raw.exposure.end_mjd_tai for raw in inputs.raws),
+    )
+
+
+def _forced(
+    science: differencing.ScienceImage, result: differencing.DifferenceResult, known: NDArray[Any], info: VisitInfo
+) -> NDArray[Any]:
+    image = forced.PhotometryImage(image=science.image, variance=science.variance, mask=science.mask, psf=science.psf)
+    return forced.forced_sources(
+        result,
+        image,
+        science.wcs,
+        dia_object_id=known["diaObjectId"],
+        ra=known["ra"],
+        dec=known["dec"],
+        info=info,
+    )

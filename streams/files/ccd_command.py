@@ -1,0 +1,204 @@
+"""What `nightcast ccd SNAP.fits [SNAP.fits]` does: one CCD from raw snaps to DIASources, with a page of plots that judges it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from infra.fits_io import read_raw, read_table, write_image
+from processors.detector import DetectorInputs, DetectorProducts, process_detector
+from processors.single_frame.errors import BadHeaderError
+from processors.single_frame.frames import RawFrame, parse_raw
+from schemas.camera import Detector, load_camera
+from schemas.public import field_docs, field_units
+from streams.files.ccd_page import write_page
+from streams.files.release_files import ReleaseFiles
+
+__all__ = ["CcdReport", "run"]
+
+STEPS = ("read", "single_frame", "difference", "forced", "write")
+"""In the order in which they are done."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CcdReport:
+    """What was written and what was found."""
+
+    files: Mapping[str, Path]
+    """image, sources, diasources, votable, forced (with positions only), metrics, page."""
+    metrics: Mapping[str, float]
+    """Metrics of the CCD, and CPU seconds of each step."""
+    template: str
+    """Which template was taken."""
+
+
+def run(
+    snaps: Sequence[Path],
+    *,
+    release: ReleaseFiles,
+    out_dir: Path,
+    camera_name: str | None = None,
+    positions: Path | None = None,
+    progress: Progress = lambda _step, _done, _steps: None,
+) -> CcdReport:
+    """Process one CCD of one visit from files and write what came of it.
+
+    Parameters
+    ----------
+    snaps
+        Raw FITS of the CCD, in order: two snaps, or one.
+    release
+        Master calibrations, reference catalogue and templates.
+    out_dir
+        Folder for the products, made when it is not there.
+    camera_name
+        Camera description; found by the name in the headers when not given.
+    positions
+        Table (FITS or CSV) with diaObjectId, ra and dec in degrees at which to measure.
+    progress
+        Called with a step's name, how many are done and how many there are.
+
+    Raises
+    ------
+    FitsFileError, MissingInputError
+        When an input is missing or cannot be read.
+    SingleFrameError, DifferencingError
+        When the CCD cannot be processed, by its kind.
+    """
+    clock = _Clock(progress)
+    with clock.step("read"):
+        camera, detector, frames = _frames(snaps, camera_name)
+        inputs = DetectorInputs(
+            raws=frames,
+            masters=release.read_masters(detector.id),
+            references=release.read_references(),
+            template_for=release.template_for(detector.id, frames[0].exposure.band),
+            camera=camera,
+            detector=detector,
+            visit=frames[0].exposure.visit,
+            known=None if positions is None else _positions(positions),
+        )
+    products = process_detector(inputs, step=clock.step)
+    with clock.step("write"):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        stem = f"{products.image.visit}-{detector.id:03d}"
+        files = _write(products, out_dir, stem)
+        files["page"] = write_page(products, inputs.references, out_dir, stem)
+    metrics = {name: float(value) for name, value in products.metrics.items()} | clock.seconds
+    files["metrics"] = out_dir / f"{stem}-metrics.json"
+    document = {"visit": products.image.visit, "detector": detector.id, "template": products.choice.info.path}
+    files["metrics"].write_text(json.dumps(document | {"metrics": metrics}, indent=2) + "\n")
+    return CcdReport(files=files, metrics=metrics, template=Path(products.choice.info.path).name)
+
+
+class _Clock:
+    """CPU seconds by step, and how far it has come."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Time what happens inside."""
+        return self._timed(name)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        self._progress(name, len(self.seconds), len(STEPS))
+        started = time.process_time()
+        try:
+            yield
+        finally:
+            key = f"cpu_{name}_s"
+            self.seconds[key] = self.seconds.get(key, 0.0) + time.process_time() - started
+
+
+def _frames(snaps: Sequence[Path], camera_name: str | None) -> tuple[Any, Detector, list[RawFrame]]:
+    files = [read_raw(path) for path in snaps]
+    header = files[0].header
+    name = camera_name or str(header.get("CAMERA", ""))
+    if not name:
+        raise BadHeaderError(f"{snaps[0].name} does not name its camera; give it with --camera.")
+    camera = load_camera(name)
+    if "DETECTOR" not in header:
+        raise BadHeaderError(f"{snaps[0].name} does not say which detector it is of (DETECTOR).")
+    detector = camera.detector(int(header["DETECTOR"]))
+    frames = [parse_raw(file, detector=detector) for file in files]
+    if len({frame.exposure.visit for frame in frames}) > 1:
+        raise BadHeaderError("The snaps are of different visits; give those of one.")
+    return camera, detector, frames
+
+
+def _positions(path: Path) -> NDArray[Any]:
+    if path.suffix.lower() == ".csv":
+        table = Table.read(path, format="csv")
+        rows = np.zeros(len(table), [("diaObjectId", "<i8"), ("ra", "<f8"), ("dec", "<f8")])
+        for name in rows.dtype.names or ():
+            if name not in table.colnames:
+                raise BadHeaderError(f"{path.name} has no column {name}; it needs diaObjectId, ra, dec.")
+            rows[name] = table[name]
+        return rows
+    return read_table(path)
+
+
+def _write(products: DetectorProducts, out_dir: Path, stem: str) -> dict[str, Path]:
+    image, result = products.image, products.difference
+    files = {
+        "image": out_dir / f"{stem}-image.fits",
+        "sources": out_dir / f"{stem}-sources.parquet",
+        "diasources": out_dir / f"{stem}-diasources.parquet",
+        "votable": out_dir / f"{stem}-diasources.vot",
+    }
+    planes: dict[str, NDArray[Any]] = {
+        "IMAGE": image.image,
+        "VARIANCE": image.variance,
+        "MASK": image.mask,
+        "DIFFERENCE": result.image,
+        "SCORE": result.score.snr,
+    }
+    header = {card.keyword: card.value for card in image.wcs.to_header(relax=True).cards}
+    files["image"].write_bytes(write_image({**header, "BUNIT": "nJy"}, planes, {}))
+    pq.write_table(_arrow(image.sources, {}), files["sources"])
+    pq.write_table(_arrow(result.sources, field_units("diaSource")), files["diasources"])
+    _votable(result.sources).write(files["votable"], format="votable", overwrite=True)
+    if products.forced is not None:
+        files["forced"] = out_dir / f"{stem}-forced.parquet"
+        pq.write_table(_arrow(products.forced, field_units("diaForcedSource")), files["forced"])
+    return files
+
+
+def _arrow(rows: NDArray[Any], units: Mapping[str, str]) -> pa.Table:
+    """Return rows as columns, each with its unit in the metadata."""
+    names = rows.dtype.names or ()
+    fields, columns = [], []
+    for name in names:
+        column = pa.array(np.ascontiguousarray(rows[name]))
+        metadata = {"unit": units[name]} if units.get(name, "none") != "none" else None
+        fields.append(pa.field(name, column.type, metadata=metadata))
+        columns.append(column)
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def _votable(rows: NDArray[Any]) -> Table:
+    """Return rows with units and sentences; VOTable has no signed bytes, so flags are short integers, -1 for null."""
+    units, docs = field_units("diaSource"), field_docs("diaSource")
+    names = rows.dtype.names or ()
+    table = Table({name: rows[name].astype("<i2") if rows[name].dtype == np.int8 else rows[name] for name in names})
+    for name in table.colnames:
+        table[name].description = docs[name]
+        if units[name] not in ("none", "1"):
+            table[name].unit = units[name]
+    return table

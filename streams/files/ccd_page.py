@@ -1,0 +1,215 @@
+"""The page that judges one CCD: plots as PNG files and an HTML file that shows them with the figures behind them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.detector import DetectorProducts
+from processors.differencing.planes import DROPPED_CENTRE, has_plane
+
+__all__ = ["write_page"]
+
+ARROW_MAS = 20.0
+"""Residual that the key of the quiver shows, milliarcseconds."""
+
+BRIGHT, FARTHEST_MAS = 20.0, 200.0
+"""Stars of the quiver: brighter than so many sigmas, and nearer than that to their place; others are blends or too faint to tell."""
+
+Axes = Any
+Plot = tuple[str, str, Callable[[Axes], None]]
+"""Name, sentence below it, and what draws it."""
+
+
+def write_page(products: DetectorProducts, references: NDArray[np.void], out_dir: Path, stem: str) -> Path:
+    """Write the plots and the page, and return the page's path.
+
+    Parameters
+    ----------
+    products
+        What came of the CCD.
+    references
+        Reference catalogue.
+    out_dir, stem
+        Where the files go, and how their names begin.
+    """
+    matched = _matched(products, references)
+    figures = []
+    for name, sentence, draw in _plots(products, matched):
+        path = out_dir / f"{stem}-{name}.png"
+        _save(path, draw)
+        figures.append((path.name, sentence))
+    page = out_dir / f"{stem}-quality.html"
+    page.write_text(_html(products, figures))
+    return page
+
+
+def _matched(products: DetectorProducts, references: NDArray[np.void]) -> dict[str, NDArray[Any]]:
+    """Columns of clean sources with a star of the catalogue: places, residuals in mas, magnitudes and colour."""
+    image = products.image
+    sources = image.sources[image.sources["reference"] != 0]
+    order = np.argsort(references["id"], kind="stable")
+    rows = order[np.searchsorted(references["id"][order], sources["reference"])]
+    stars = references["isStar"][rows] & (sources["psf_flux"] > 0)
+    sources, rows = sources[stars], rows[stars]
+    flux = references[f"flux_{image.band}"][rows].astype(np.float64)
+    x, y = image.wcs.all_world2pix(*_places(references[rows], image.midpoint_mjd_tai), 0)
+    scale = 1000.0 * 3600.0 * float(np.sqrt(np.abs(np.linalg.det(image.wcs.pixel_scale_matrix))))
+    return {
+        "x": sources["x"],
+        "y": sources["y"],
+        "dx": (sources["x"] - x) * scale,
+        "dy": (sources["y"] - y) * scale,
+        "magnitude": 31.4 - 2.5 * np.log10(flux),
+        "offset": -2.5 * np.log10(sources["psf_flux"].astype(np.float64) / flux),
+        "colour": _colour(references[rows]),
+        "chi2": sources["psf_chi2"],
+        "size_ratio": sources["size_ratio"],
+        "psf_star": sources["psf_star"],
+        "significance": sources["significance"],
+    }
+
+
+def _places(rows: NDArray[np.void], mjd: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from processors.single_frame.astrometry import propagate
+
+    return propagate(rows, mjd)
+
+
+def _colour(rows: NDArray[np.void]) -> NDArray[np.float64]:
+    """Colour in the catalogue's first two bands, NaN with fewer."""
+    bands = [name for name in rows.dtype.names or () if name.startswith("flux_")]
+    if len(bands) < 2:
+        return np.full(len(rows), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return -2.5 * np.log10(rows[bands[0]].astype(np.float64) / rows[bands[1]].astype(np.float64))
+
+
+def _plots(products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> list[Plot]:
+    return [
+        ("astrometry", "Residuals of catalogue stars against the fitted WCS.", lambda a: _quiver(a, products, matched)),
+        ("psf", "Size of stars over that of the PSF model, over the CCD.", lambda a: _psf(a, products, matched)),
+        (
+            "zero-point",
+            "Measured minus catalogue magnitude, by magnitude.",
+            lambda a: _offsets(a, matched, "magnitude", "catalogue magnitude"),
+        ),
+        (
+            "zero-point-colour",
+            "Measured minus catalogue magnitude, by colour.",
+            lambda a: _offsets(a, matched, "colour", "catalogue colour"),
+        ),
+        (
+            "score",
+            "Signal-to-noise of the difference at blank sky, beside a unit Gaussian.",
+            lambda a: _score(a, products),
+        ),
+        ("difference", "The difference in units of its noise, with the DIASources.", lambda a: _picture(a, products)),
+    ]
+
+
+def _save(path: Path, draw: Callable[[Axes], None]) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure.subplots())
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _quiver(axes: Axes, products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> None:
+    rows, columns = products.image.image.shape
+    bright = (matched["significance"] > BRIGHT) & (np.hypot(matched["dx"], matched["dy"]) < FARTHEST_MAS)
+    matched = {name: values[bright] for name, values in matched.items()}
+    arrows = axes.quiver(
+        matched["x"], matched["y"], matched["dx"], matched["dy"],
+        angles="xy", scale_units="xy", scale=10 * ARROW_MAS / max(rows, columns), width=0.002, color="tab:blue",
+    )  # fmt: skip
+    axes.quiverkey(arrows, 0.85, 1.03, ARROW_MAS, f"{ARROW_MAS:g} mas", labelpos="E")
+    rms = float(np.sqrt(np.mean(matched["dx"] ** 2 + matched["dy"] ** 2) / 2)) if len(matched["x"]) else float("nan")
+    axes.set(
+        title=f"{len(matched['x'])} stars above {BRIGHT:g} sigma, {rms:.1f} mas rms per axis", xlim=(0, columns), ylim=(0, rows),
+        xlabel="x (pixels)", ylabel="y (pixels)", aspect="equal",
+    )  # fmt: skip
+
+
+def _psf(axes: Axes, products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> None:
+    used = matched["psf_star"].astype(bool)
+    points = axes.scatter(
+        matched["x"][used], matched["y"][used], c=100 * (matched["size_ratio"][used] - 1), cmap="coolwarm", s=14,
+        vmin=-3, vmax=3,
+    )  # fmt: skip
+    axes.figure.colorbar(points, label="size over model, per cent")
+    fwhm, stars = products.metrics["psf_fwhm_pixels"], int(products.metrics["psf_stars"])
+    axes.set(
+        title=f"PSF of {fwhm:.2f} pixels from {stars} stars", xlabel="x (pixels)", ylabel="y (pixels)", aspect="equal"
+    )
+
+
+def _offsets(axes: Axes, matched: dict[str, NDArray[Any]], by: str, label: str) -> None:
+    good = np.isfinite(matched[by]) & np.isfinite(matched["offset"])
+    axes.axhline(0.0, color="0.6", linewidth=1)
+    axes.scatter(matched[by][good], 1000 * matched["offset"][good], s=6, color="tab:green")
+    axes.set(xlabel=label, ylabel="measured - catalogue (mmag)", ylim=(-150, 150), title=f"{int(good.sum())} stars")
+
+
+def _score(axes: Axes, products: DetectorProducts) -> None:
+    result = products.difference
+    blank = np.isfinite(result.score.snr) & ~has_plane(result.mask, DROPPED_CENTRE)
+    values = result.score.snr[blank][::7]
+    edges = np.linspace(-8, 8, 129)
+    counts, _ = np.histogram(values, edges)
+    middle, width = 0.5 * (edges[1:] + edges[:-1]), edges[1] - edges[0]
+    axes.step(middle, np.maximum(counts, 0.5), where="mid", label="difference")
+    gauss = len(values) * width * np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi)
+    axes.plot(middle, gauss, color="tab:orange", label="unit Gaussian")
+    core = values[np.abs(values) < 3]
+    axes.set(
+        yscale="log", ylim=(0.5, None), xlabel="signal-to-noise", ylabel="pixels",
+        title=f"standard deviation within 3 sigma {core.std():.3f} (a unit Gaussian has 0.987)" if len(core) else "no sky",
+    )  # fmt: skip
+    axes.legend()
+
+
+def _picture(axes: Axes, products: DetectorProducts) -> None:
+    result = products.difference
+    step = max(1, max(result.image.shape) // 1000)
+    axes.imshow(
+        result.score.snr[::step, ::step], origin="lower", cmap="gray", vmin=-6, vmax=6, interpolation="nearest",
+        extent=(0, result.image.shape[1], 0, result.image.shape[0]),
+    )  # fmt: skip
+    positive = result.sources["isNegative"] != 1
+    for chosen, colour in ((positive, "tab:cyan"), (~positive, "tab:red")):
+        axes.scatter(
+            result.sources["x"][chosen], result.sources["y"][chosen], s=40, facecolors="none", edgecolors=colour,
+            linewidths=0.8,
+        )  # fmt: skip
+    axes.set(title=f"{len(result.sources)} DIASources", xlabel="x (pixels)", ylabel="y (pixels)")
+
+
+def _html(products: DetectorProducts, figures: list[tuple[str, str]]) -> str:
+    image = products.image
+    title = f"Visit {image.visit}, detector {image.detector}, band {image.band}"
+    cells = "".join(
+        f'<figure><img src="{html.escape(name)}" alt="{html.escape(sentence)}">'
+        f"<figcaption>{html.escape(sentence)}</figcaption></figure>"
+        for name, sentence in figures
+    )
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{value:.6g}</td></tr>" for name, value in sorted(products.metrics.items())
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>'
+        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:1500px}"
+        "main{display:grid;grid-template-columns:repeat(auto-fit,minmax(430px,1fr));gap:1.5rem}"
+        "figure{margin:0}img{width:100%}figcaption{color:#555}"
+        "th{text-align:left;font-weight:normal;padding-right:2rem}td{text-align:right;font-variant-numeric:tabular-nums}"
+        f"</style><h1>{title}</h1><p>Template {html.escape(Path(products.choice.info.path).name)}.</p>"
+        f"<main>{cells}</main><h2>Figures</h2><table>{rows}</table></html>\n"
+    )
