@@ -33,14 +33,14 @@ def predicted_rows(count: int) -> np.ndarray[Any, Any]:
 
 
 def ss_object_id_of(packed_designation: str) -> int:
-    """Return a Solar System object's identifier: its packed designation's ASCII bytes as one number (56 bits).
+    """Return a Solar System object's identifier: its packed designation's ASCII bytes as one number (63 bits at most).
 
     Rubin's numbers of known objects are made so; two objects share one only if they share the designation.
 
     Raises
     ------
-    ValueError
-        When the designation is empty, longer than seven characters, or not ASCII.
+    InvalidIdError
+        When the designation is empty, longer than eight characters, or not ASCII.
     """
     text = packed_designation.encode("ascii", errors="strict") if packed_designation.isascii() else b""
     if not 0 < len(text) <= 7:

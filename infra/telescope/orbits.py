@@ -68,6 +68,15 @@ class KeplerOrbit:
         y = self.semi_major_axis_au * np.sqrt(1 - self.eccentricity**2) * np.sin(eccentric)
         return np.asarray(_TO_EQUATOR @ self._orientation() @ np.array([x, y, 0.0]))
 
+    def state(self, mjd_tdb: float) -> _Floats:
+        """Return the heliocentric equatorial (ICRS) position and velocity, AU and AU per day, shape (6,)."""
+        motion = GAUSS / self.semi_major_axis_au**1.5
+        eccentric = _solve_kepler(self.mean_anomaly + motion * (mjd_tdb - self.epoch_mjd_tdb), self.eccentricity)
+        speed = self.semi_major_axis_au * motion / (1 - self.eccentricity * np.cos(eccentric))
+        flat = np.sqrt(1 - self.eccentricity**2)
+        in_plane = speed * np.array([-np.sin(eccentric), flat * np.cos(eccentric), 0.0])
+        return np.concatenate([self.position(mjd_tdb), _TO_EQUATOR @ self._orientation() @ in_plane])
+
     def _orientation(self) -> _Floats:
         return _turn(self.node, 2) @ _turn(self.inclination, 0) @ _turn(self.argument, 2)
 
