@@ -1,4 +1,4 @@
-"""Orbits from nothing: every distance from 0.02 to 100 au is tried, and every minimum that is found there is kept.
+"""Orbits from nothing: every distance from 0.02 to 300 au is tried, and every minimum that is found there is kept.
 
 At each distance of a grid the other five numbers are nearly linear: a linear solution on the parabola of the Sun's pull
 starts a fit with the distance held. The chi2 of these fits, as a function of distance, shows all valleys; from the bottom of
@@ -29,15 +29,22 @@ from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, LIGHT_SPEED
 from processors.moving_objects.fit_kernels import solve, to_state
 from processors.moving_objects.fit_loop import CONVERGED, STALLED, binding, minimise, reference_row
 
-__all__ = ["RANGES_AU", "SOLUTIONS_MOST", "Solutions", "scan", "scan_arc", "usable"]
+__all__ = ["BOUND_PRIOR", "RANGES_AU", "SOLUTIONS_MOST", "Solutions", "scan", "scan_arc", "usable"]
 
 Floats = NDArray[np.float64]
 
-RANGES_AU = np.geomspace(0.02, 100.0, 32)
+RANGES_AU = np.geomspace(0.02, 300.0, 36)
 """Topocentric distances tried. The page's scan had 13 (section 4); valleys of near-Earth objects are narrower than that."""
 
 RADIAL_PRIOR = 0.5
 """Width of the prior of the radial velocity in escape velocities while the distance is held: isotropic bound orbits have 0.4."""
+
+BOUND_PRIOR = 0.15
+"""The same where a free fit leaves the Sun. Detections that do not tell the radial velocity are of distant objects: eccentricity
+0.3, common among them, gives 0.15 of escape as root mean square."""
+
+RADIAL_STIFF = 1e-5
+"""Width that leaves the radial velocity at 0 whatever the detections say."""
 
 HELD_ITERATIONS = 4
 """Steps at each distance: the start is good, and only the shape of the valley is asked for."""
@@ -53,6 +60,10 @@ SOLUTIONS_MOST = 6
 
 SAME_MINIMUM = 0.01
 """Two minima whose distances differ by less than this fraction, and whose chi2 by less than 0.1, are one."""
+
+GOOD_CHI2_PER_DOF = 3.0
+"""Where the best of the valleys fits worse than this, the fit goes down from every distance: a valley may be narrower than
+the grid."""
 
 NEAREST_SUN_AU = 0.3
 """The parabola of the start is not steeper than here."""
@@ -98,8 +109,11 @@ def usable(rows: Floats) -> bool:
 
 
 @numba.njit(cache=True)
-def _linear_start(rows: Floats, reference: Floats, distance: float, p: Floats) -> bool:
-    """Write the parameters of the orbit at a distance that fits best on the parabola of the Sun's pull."""
+def _linear_start(rows: Floats, reference: Floats, distance: float, width: float, p: Floats) -> bool:
+    """Write the parameters of the orbit at a distance that fits best on the parabola of the Sun's pull.
+
+    The radial velocity is held near 0 with a ``width`` in escape velocities.
+    """
     matrix, vector, answer, row = np.zeros((5, 5)), np.zeros(5), np.zeros(5), np.empty(5)
     place = np.empty(3)
     r2 = 0.0
@@ -125,7 +139,7 @@ def _linear_start(rows: Floats, reference: Floats, distance: float, p: Floats) -
                 vector[a] += weight * weight * row[a] * known
                 for b in range(5):
                     matrix[a, b] += weight * weight * row[a] * row[b]
-    stiffness = r / (2.0 * GM_SUN_AU3_PER_DAY2 * RADIAL_PRIOR**2)
+    stiffness = r / (2.0 * GM_SUN_AU3_PER_DAY2 * width**2)
     for a in range(3):
         for b in range(3):
             matrix[2 + a, 2 + b] += stiffness * reference[LINE_OF_SIGHT + a] * reference[LINE_OF_SIGHT + b]
@@ -142,6 +156,22 @@ def _linear_start(rows: Floats, reference: Floats, distance: float, p: Floats) -
 
 
 @numba.njit(cache=True)
+def _bound_start(rows: Floats, reference: Floats, distance: float, p: Floats) -> bool:
+    """Write the start at a distance; False where none is bound.
+
+    A wrong distance is wrong by hundreds of sigmas for a bright TNO, and a radial velocity beyond escape makes up for it: then
+    that velocity is held at 0.
+    """
+    state = np.empty(6)
+    for width in (RADIAL_PRIOR, RADIAL_STIFF):
+        if _linear_start(rows, reference, distance, width, p):
+            to_state(p, reference, state)
+            if binding(state) < 1.0:
+                return True
+    return False
+
+
+@numba.njit(cache=True)
 def _is_valley(profile: Floats, k: int) -> bool:
     """Whether a distance is a local minimum of the profile; the ends and the edges of gaps count."""
     if not np.isfinite(profile[k]):
@@ -151,9 +181,7 @@ def _is_valley(profile: Floats, k: int) -> bool:
 
 
 @numba.njit(cache=True)
-def _keep(
-    p: Floats, chi2: float, binds: float, count: int, found: Floats, values: Floats, bound: Floats
-) -> int:
+def _keep(p: Floats, chi2: float, count: int, found: Floats, values: Floats) -> int:
     """Insert a minimum into the list by chi2 unless it is there; return the new length."""
     for k in range(count):
         if abs(found[k, 2] / p[2] - 1.0) < SAME_MINIMUM and abs(values[k] - chi2) < 0.1:
@@ -164,8 +192,8 @@ def _keep(
     if place >= SOLUTIONS_MOST:
         return count
     for k in range(min(count, SOLUTIONS_MOST - 1), place, -1):
-        found[k], values[k], bound[k] = found[k - 1], values[k - 1], bound[k - 1]
-    found[place], values[place], bound[place] = p, chi2, binds
+        found[k], values[k] = found[k - 1], values[k - 1]
+    found[place], values[place] = p, chi2
     return min(count + 1, SOLUTIONS_MOST)
 
 
@@ -187,30 +215,35 @@ def scan_arc(rows: Floats, used: NDArray[np.bool_], ranges: Floats, found: Float
     residuals, partials, matrix = np.empty((count, 2)), np.empty((count, 2, 6)), np.empty((6, 6))
     starts, profile, light_times = np.empty((size, 6)), np.full(size, np.inf), np.empty(count)
     for k in range(size):
-        if _linear_start(rows, reference, ranges[k], starts[k]):
+        if _bound_start(rows, reference, ranges[k], starts[k]):
             light_times[:] = ranges[k] / LIGHT_SPEED_AU_PER_DAY
             profile[k], _ = minimise(
                 starts[k], reference, rows, used, RADIAL_PRIOR, True, HELD_ITERATIONS, 1e-2, light_times,
                 residuals, partials, matrix,
             )  # fmt: skip
-    minima, state, bound = 0, np.empty(6), np.empty(SOLUTIONS_MOST)
-    for k in range(size):
-        if not _is_valley(profile, k):
-            continue
-        p = starts[k].copy()
-        light_times[:] = ranges[k] / LIGHT_SPEED_AU_PER_DAY
-        chi2, status = minimise(
-            p, reference, rows, used, 0.0, False, FREE_ITERATIONS, TOLERANCE, light_times, residuals, partials, matrix
-        )
-        to_state(p, reference, state)
-        if status == STALLED or (status == CONVERGED and binding(state) > 1.0):
-            p[:] = starts[k]
+    minima, state, tried = 0, np.empty(6), np.zeros(size, np.bool_)
+    for everywhere in (False, True):
+        if everywhere and minima > 0 and values[0] <= GOOD_CHI2_PER_DOF * max(2 * used.sum() - 6, 1):
+            break
+        for k in range(size):
+            if tried[k] or not np.isfinite(profile[k]) or not (everywhere or _is_valley(profile, k)):
+                continue
+            tried[k] = True
+            p = starts[k].copy()
+            light_times[:] = ranges[k] / LIGHT_SPEED_AU_PER_DAY
             chi2, status = minimise(
-                p, reference, rows, used, RADIAL_PRIOR, False, FREE_ITERATIONS, TOLERANCE, light_times,
+                p, reference, rows, used, 0.0, False, FREE_ITERATIONS, TOLERANCE, light_times,
                 residuals, partials, matrix,
             )  # fmt: skip
-        if status == CONVERGED:
-            minima = _keep(p, chi2, binding(state), minima, found, values, bound)
+            to_state(p, reference, state)
+            if status == STALLED or (status == CONVERGED and binding(state) > 1.0):
+                p[:] = starts[k]
+                chi2, status = minimise(
+                    p, reference, rows, used, BOUND_PRIOR, False, FREE_ITERATIONS, TOLERANCE, light_times,
+                    residuals, partials, matrix,
+                )  # fmt: skip
+            if status == CONVERGED:
+                minima = _keep(p, chi2, minima, found, values)
     return minima
 
 

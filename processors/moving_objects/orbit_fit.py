@@ -24,7 +24,7 @@ from processors.moving_objects.fit_loop import (
     minimise,
     reference_row,
 )
-from processors.moving_objects.initial_orbit import RADIAL_PRIOR, RANGES_AU, SOLUTIONS_MOST, scan_arc, usable
+from processors.moving_objects.initial_orbit import BOUND_PRIOR, RANGES_AU, SOLUTIONS_MOST, scan_arc, usable
 from processors.moving_objects.kepler import step_with_partials
 
 __all__ = [
@@ -145,7 +145,7 @@ def _descend(
         return status
     bound_residuals, bound_partials, bound_matrix = residuals.copy(), partials.copy(), matrix.copy()
     _, other = minimise(
-        first, reference, rows, used, RADIAL_PRIOR, False, ITERATIONS, TOLERANCE, light_times,
+        first, reference, rows, used, BOUND_PRIOR, False, ITERATIONS, TOLERANCE, light_times,
         bound_residuals, bound_partials, bound_matrix,
     )  # fmt: skip
     if other != CONVERGED or (status == CONVERGED and chi_square(bound_residuals, used) > free + UNBOUND_CHI2):

@@ -35,6 +35,9 @@ FLOOR_ARCSEC, PER_SNR_ARCSEC = 0.012, 0.7
 DEPTH_MAG = 24.5
 """Magnitude at S/N 5."""
 
+BRIGHTNESS_SLOPE = 0.3
+"""d log N / dm of the objects observed, down to magnitude 24.2."""
+
 ELONGATION_DEG = 80.0
 """Objects nearer to the Sun than this in mid-arc are not observed."""
 
@@ -127,7 +130,7 @@ def _observed(
     count, place = moved.shape[1], site("X05")
     nights = _nights_seen(count, len(midnights), seen, random)
     first_visit = random.integers(0, VISITS - 1, nights.shape)
-    mag = random.uniform(20.0, 24.2, count)
+    mag = np.maximum(24.2 + np.log10(1.0 - random.uniform(size=count)) / BRIGHTNESS_SLOPE, 17.0)
     tables: list[NDArray[np.void]] = []
     owners: list[NDArray[np.intp]] = []
     for night, midnight in enumerate(midnights):
