@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from astropy.table import Table
 from numpy.typing import NDArray
 
 from infra.fits_io import read_raw, read_table, write_image
+from infra.parquet import to_parquet
 from processors.detector import DetectorInputs, DetectorProducts, process_detector
 from processors.single_frame.errors import BadHeaderError
 from processors.single_frame.frames import RawFrame, parse_raw
@@ -171,25 +170,13 @@ def _write(products: DetectorProducts, out_dir: Path, stem: str) -> dict[str, Pa
     }
     header = {card.keyword: card.value for card in image.wcs.to_header(relax=True).cards}
     files["image"].write_bytes(write_image({**header, "BUNIT": "nJy"}, planes, {}))
-    pq.write_table(_arrow(image.sources, {}), files["sources"])
-    pq.write_table(_arrow(result.sources, field_units("diaSource")), files["diasources"])
+    files["sources"].write_bytes(to_parquet(image.sources))
+    files["diasources"].write_bytes(to_parquet(result.sources, field_units("diaSource")))
     _votable(result.sources).write(files["votable"], format="votable", overwrite=True)
     if products.forced is not None:
         files["forced"] = out_dir / f"{stem}-forced.parquet"
-        pq.write_table(_arrow(products.forced, field_units("diaForcedSource")), files["forced"])
+        files["forced"].write_bytes(to_parquet(products.forced, field_units("diaForcedSource")))
     return files
-
-
-def _arrow(rows: NDArray[Any], units: Mapping[str, str]) -> pa.Table:
-    """Return rows as columns, each with its unit in the metadata."""
-    names = rows.dtype.names or ()
-    fields, columns = [], []
-    for name in names:
-        column = pa.array(np.ascontiguousarray(rows[name]))
-        metadata = {"unit": units[name]} if units.get(name, "none") != "none" else None
-        fields.append(pa.field(name, column.type, metadata=metadata))
-        columns.append(column)
-    return pa.table(columns, schema=pa.schema(fields))
 
 
 def _votable(rows: NDArray[Any]) -> Table:

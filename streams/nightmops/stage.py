@@ -1,0 +1,87 @@
+"""NightMOPS' stage: an announced visit is answered with the known moving objects of its field.
+
+The night's coarse ephemerides are built once, by day by `nightcast orbits ephemerides` or with the first announcement that
+needs them, and their event says from which orbits. A prediction is a function of those ephemerides and of the announcement alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from schemas.events import Announced, EphemerisCatalogue, PredictedSsObjects, VisitEvent
+from streams.stage import Incoming, Outgoing, StageSpec
+
+__all__ = ["CATALOGUE_TOPIC", "NightMopsState", "nightmops_spec"]
+
+CATALOGUE_TOPIC = "ephemeris-catalogues"
+PREDICTION_TOPIC = "predicted-ssobjects"
+
+KEPT_NIGHTS = 4
+"""Nights whose ephemerides are remembered."""
+
+Build = Callable[[int], EphemerisCatalogue]
+Predict = Callable[[EphemerisCatalogue, int, Announced], PredictedSsObjects]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightMopsState:
+    """Ephemerides at hand, in order of nights."""
+
+    catalogues: tuple[EphemerisCatalogue, ...] = ()
+
+    def of(self, day_obs: int) -> EphemerisCatalogue | None:
+        """Return a night's ephemerides."""
+        return next((one for one in self.catalogues if one.day_obs == day_obs), None)
+
+    def with_catalogue(self, catalogue: EphemerisCatalogue) -> NightMopsState:
+        """Return the state with a night's ephemerides put in their place."""
+        rest = [one for one in self.catalogues if one.day_obs != catalogue.day_obs]
+        kept = sorted([*rest, catalogue], key=lambda one: one.day_obs)[-KEPT_NIGHTS:]
+        return replace(self, catalogues=tuple(kept))
+
+
+Step = tuple[NightMopsState, list[Outgoing]]
+
+
+def nightmops_spec(instrument: str, *, build: Build, predict: Predict) -> StageSpec[NightMopsState]:
+    """Return the stage.
+
+    Parameters
+    ----------
+    instrument
+        Whose visits are predicted; those of others are left alone.
+    build
+        Makes a night's ephemerides from all orbits at hand.
+    predict
+        Names the moving objects of a visit.
+    """
+
+    def handle(state: NightMopsState, incoming: Incoming, now: float) -> Step:
+        event = incoming.record
+        if isinstance(event, EphemerisCatalogue):
+            return (state.with_catalogue(event) if event.instrument == instrument else state), []
+        if not isinstance(event, VisitEvent) or event.instrument != instrument:
+            return state, []
+        if not isinstance(event.fact, Announced):
+            return state, []
+        return _predicted(state, event.visit, event.fact)
+
+    def _predicted(state: NightMopsState, visit: int, announced: Announced) -> Step:
+        outgoing = []
+        catalogue = state.of(announced.day_obs)
+        if catalogue is None:
+            catalogue = build(announced.day_obs)
+            state = state.with_catalogue(catalogue)
+            outgoing.append(Outgoing(topic=CATALOGUE_TOPIC, key=f"{instrument}:{announced.day_obs}", record=catalogue))
+        prediction = predict(catalogue, visit, announced)
+        outgoing.append(Outgoing(topic=PREDICTION_TOPIC, key=instrument, record=prediction))
+        return state, outgoing
+
+    return StageSpec(
+        stage="nightmops",
+        topics=("visit-events", CATALOGUE_TOPIC),
+        handle=handle,
+        initial=NightMopsState(),
+        state_type=NightMopsState,
+    )
