@@ -92,7 +92,7 @@ def paint_visit_changes(
     """
     points = changes[np.isin(changes["kind"], ["transient", "variable", "moving_star"])]
     flux = points["flux"].copy()
-    on_star = (points["kind"] == "variable") & (static.table["kind"][points["host"]] == Kind.STAR)
+    on_star = _vary_as_stars(points, static)
     flux[on_star] = points["difference_flux"][on_star]
     _add(image, view, *view.pixels(points["ra"], points["dec"]), flux)
     glints = changes[changes["kind"] == "glint"]
@@ -107,8 +107,7 @@ def paint_visit_changes(
 def paint_template_changes(image: _Image, view: View, changes: NDArray[Any], static: Static, visit: PixelSky) -> None:
     """Add to a template what the visit no longer shows there, in place; ``visit`` maps the visit's pixels."""
     gone = changes[changes["template_flux"] > 0]
-    on_star = (gone["kind"] == "variable") & (static.table["kind"][gone["host"]] == Kind.STAR)
-    gone = gone[~on_star]
+    gone = gone[~_vary_as_stars(gone, static)]
     step = np.where(gone["kind"] == "moving_star", gone["length_arcsec"] / visit.pointing.plate_scale, 0.0)
     angle = np.radians(gone["angle_deg"])
     x, y = gone["x"] - step * np.cos(angle), gone["y"] - step * np.sin(angle)
@@ -138,6 +137,13 @@ def trail_points(trail: Any, plate_scale: float, snap: int | None) -> tuple[_Flo
     angle = np.radians(float(trail["angle_deg"]))
     share = np.full(along.size, 1 / along.size)
     return trail["x"] + along * np.cos(angle), trail["y"] + along * np.sin(angle), share
+
+
+def _vary_as_stars(changes: NDArray[Any], static: Static) -> NDArray[np.bool_]:
+    """Tell which changes are of stars that last, whose light is painted with them, and not of something added to a galaxy."""
+    found = changes["kind"] == "variable"
+    found[found] = static.table["kind"][changes["host"][found]] == Kind.STAR
+    return np.asarray(found)
 
 
 def _add(image: _Image, view: View, x: _Floats, y: _Floats, flux: _Floats) -> None:
