@@ -104,6 +104,8 @@ class EphemerisCatalogue:
     count: int
     file: Claim
     """Memory-mapped by every process that predicts."""
+    orbits: Claim
+    """The orbits themselves, as Parquet, in the order of their designations."""
     orbits_sha256: str
     """Digest of the orbits it was built from, in order of their designations."""
     refused: int

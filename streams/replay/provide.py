@@ -16,7 +16,7 @@ from schemas.tables import Claim
 from streams.replay.errors import RecordingError
 from streams.replay.recording import RawFile, RecordingHeader
 
-__all__ = ["provide_files", "provide_release"]
+__all__ = ["provide_ephemerides", "provide_files", "provide_release"]
 
 
 def provide_files(header: RecordingHeader, nights_folder: Path) -> None:
@@ -49,16 +49,40 @@ def provide_release(header: RecordingHeader, source: ObjectStore, target: Object
     try:
         manifest = source.get(header.release)
         for claim in (header.release, *_claims(json.loads(manifest))):
-            local = Path(header.objects_folder) / claim.uri if header.objects_folder else None
-            if local is not None and local.is_file():
-                (target_folder / claim.uri).parent.mkdir(parents=True, exist_ok=True)
-                _link(local, target_folder / claim.uri)
-            else:
-                target.put(source.get(claim))
+            _provide(claim, header, source, target, target_folder)
     except NightcastError as error:
         if error.retriable:
             raise
         raise RecordingError(f"The data release of the recording cannot be had: {error}") from error
+
+
+def provide_ephemerides(header: RecordingHeader, source: ObjectStore, target: ObjectStore, target_folder: Path) -> None:
+    """Bring the files of the recorded coarse ephemerides into a replay's object store.
+
+    Raises
+    ------
+    RecordingError
+        When one of them is gone.
+    """
+    try:
+        for catalogue in header.ephemerides:
+            for claim in (catalogue.file, catalogue.orbits):
+                _provide(claim, header, source, target, target_folder)
+    except NightcastError as error:
+        if error.retriable:
+            raise
+        raise RecordingError(f"The ephemerides of the recording cannot be had: {error}") from error
+
+
+def _provide(
+    claim: Claim, header: RecordingHeader, source: ObjectStore, target: ObjectStore, target_folder: Path
+) -> None:
+    local = Path(header.objects_folder) / claim.uri if header.objects_folder else None
+    if local is not None and local.is_file():
+        (target_folder / claim.uri).parent.mkdir(parents=True, exist_ok=True)
+        _link(local, target_folder / claim.uri)
+    else:
+        target.put(source.get(claim))
 
 
 def _source(header: RecordingHeader, file: RawFile) -> Path:

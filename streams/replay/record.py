@@ -16,7 +16,7 @@ from infra.kafka import admin, translated
 from infra.reading import headers_of, read_to_end
 from infra.settings import Settings
 from schemas.errors import NightcastError, UndecodableEventError, UnknownSchemaError
-from schemas.events import Announced, Planned
+from schemas.events import Announced, EphemerisCatalogue, Planned
 from schemas.ids import day_obs_of, visit_id
 from schemas.tables import Claim
 from schemas.wire import unframe
@@ -84,6 +84,7 @@ def record_night(settings: Settings, wiring: Wiring, day_obs: int, *, alone: boo
         files=tuple(file for night in nights for file in raw_files(settings.data_dir / "nights", night)),
         nights_folder=str(settings.data_dir / "nights"),
         objects_folder=str(settings.objects_dir) if settings.objects.url is None else None,
+        ephemerides=_ephemerides(settings, wiring, nights),
     )
     return Recording(header=header, messages=tuple(_recorded(item) for item in chosen))
 
@@ -199,6 +200,16 @@ def _schemas(wiring: Wiring, heard: Iterable[_Heard]) -> dict[str, tuple[str, st
         except (UndecodableEventError, UnknownSchemaError):
             continue
     return found
+
+
+def _ephemerides(settings: Settings, wiring: Wiring, nights: Collection[int]) -> tuple[EphemerisCatalogue, ...]:
+    """Return the newest coarse ephemerides of each night, in order of nights."""
+    newest = {
+        item.event.day_obs: item.event
+        for item in read_events(settings.bootstrap, wiring.codec, "ephemeris-catalogues")
+        if item.event.day_obs in nights and item.event.instrument == settings.night.instrument
+    }
+    return tuple(newest[night] for night in sorted(newest))
 
 
 def _release(settings: Settings, wiring: Wiring, visits: Collection[int]) -> Claim:

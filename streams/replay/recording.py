@@ -16,6 +16,7 @@ import fastavro
 
 from schemas import avro
 from schemas.errors import SchemaError
+from schemas.events import EphemerisCatalogue
 from schemas.tables import Claim
 from streams.replay.errors import RecordingError
 
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 HEADER_KEY = "nightcast.recording"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,8 @@ class RecordingHeader:
     """Folder whose files ``files`` names."""
     objects_folder: str | None
     """Local object store with the release and the archived frames; None where it is a remote one."""
+    ephemerides: tuple[EphemerisCatalogue, ...] = ()
+    """NightMOPS' coarse ephemerides of the nights, which the replay predicts from as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,7 @@ def _header(document: dict[str, Any]) -> RecordingHeader:
         "nights": document["nights"],
         "visits": document["visits"],
         "files": [RawFile(**entry) for entry in document["files"]],
+        "ephemerides": [_ephemerides(entry) for entry in document["ephemerides"]],
     }
     return RecordingHeader(
         **{
@@ -150,3 +154,8 @@ def _header(document: dict[str, Any]) -> RecordingHeader:
             "schemas": {number: (subject, text) for number, (subject, text) in document["schemas"].items()},
         }
     )
+
+
+def _ephemerides(entry: dict[str, Any]) -> EphemerisCatalogue:
+    claims = {name: Claim(**entry[name]) for name in ("file", "orbits")}
+    return EphemerisCatalogue(**{**entry, **claims})

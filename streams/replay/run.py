@@ -19,13 +19,15 @@ from schemas.errors import NightcastError, UndecodableEventError
 from schemas.events import AlertManifest, Cancelled, VisitClosed, VisitEvent
 from schemas.topics import topic
 from schemas.wire import EventCodec, frame, unframe
+from streams.bulk import BulkProducer
 from streams.compose import Wiring
 from streams.inputs import announce_release
 from streams.replay.engines import replay_settings, running_system
 from streams.replay.errors import ReplayError, ReplayStalledError
 from streams.replay.pacing import Pace, Score
-from streams.replay.provide import provide_files, provide_release
+from streams.replay.provide import provide_ephemerides, provide_files, provide_release
 from streams.replay.recording import RecordedMessage, Recording
+from streams.stage_codec import Outgoing, StageCodec
 
 __all__ = ["Followed", "Replayed", "follow", "run_replay"]
 
@@ -111,6 +113,7 @@ def run_replay(recording: Recording, base: Settings, folder: Path, *, pace: Pace
     provide_files(header, folder / "nights")
     source = ObjectStore.local(Path(header.objects_folder)) if header.objects_folder else open_object_store(base)
     provide_release(header, source, open_object_store(settings), settings.objects_dir)
+    provide_ephemerides(header, source, open_object_store(settings), settings.objects_dir)
     announce_release(header.release, settings.release_file)
     say(f"Starting a system of its own in {folder}.")
     with running_system(settings, with_pages=keep, keep=keep):
@@ -125,6 +128,7 @@ def run_replay(recording: Recording, base: Settings, folder: Path, *, pace: Pace
 def _play(settings: Settings, recording: Recording, pace: Pace, say: Say) -> Followed:
     wiring, header = Wiring(settings), recording.header
     create_topics(settings.bootstrap, topics=sal.sal_topics(header.subname), replication=settings.kafka.replication)
+    _tell_ephemerides(wiring, recording)
     sender, follower = _Sender(wiring, recording), _Follower(settings.bootstrap, wiring.codec, say)
     score = Score(recording.messages, header.visits, pace)
     started = news = time.monotonic()
@@ -139,6 +143,16 @@ def _play(settings: Settings, recording: Recording, pace: Pace, say: Say) -> Fol
     finally:
         follower.close()
     return follower.seen
+
+
+def _tell_ephemerides(wiring: Wiring, recording: Recording) -> None:
+    """Give NightMOPS the recorded nights' ephemerides before the first announcement comes."""
+    producer = BulkProducer(wiring.producer("replay-ephemerides"), StageCodec(wiring.registry))
+    producer.put(
+        Outgoing(topic="ephemeris-catalogues", key=f"{one.instrument}:{one.day_obs}", record=one)
+        for one in recording.header.ephemerides
+    )
+    producer.confirm()
 
 
 def _stalled(settings: Settings, visits: tuple[int, ...], seen: Followed) -> ReplayStalledError:

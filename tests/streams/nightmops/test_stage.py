@@ -28,6 +28,7 @@ def catalogue(day_obs: int, sha256: str = "built") -> EphemerisCatalogue:
         mid_night_mjd_tai=61305.2,
         count=5,
         file=replace(CLAIM, sha256=sha256),
+        orbits=CLAIM,
         orbits_sha256="bb",
         refused=0,
     )

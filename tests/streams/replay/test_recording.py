@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.objects import ObjectStore
+from schemas.events import EphemerisCatalogue
 from schemas.tables import Claim
 from streams.replay.errors import RecordingError, ReplayError
 from streams.replay.provide import provide_files, provide_release
@@ -44,6 +45,17 @@ def header(folder: Path, **changes: object) -> RecordingHeader:
     return RecordingHeader(**(fields | changes))  # type: ignore[arg-type]
 
 
+EPHEMERIDES = EphemerisCatalogue(
+    instrument="i",
+    day_obs=NIGHT,
+    mid_night_mjd_tai=61421.2,
+    count=3,
+    file=CLAIM,
+    orbits=CLAIM,
+    orbits_sha256="o",
+    refused=0,
+)
+
 MESSAGES = (
     RecordedMessage(
         topic="t", at_unix_s=1.5, key=b"k", value=b"\x00\xff", headers=(MessageHeader(name="h", value=b"v"),), visit=3
@@ -53,7 +65,7 @@ MESSAGES = (
 
 
 def test_a_recording_comes_back_as_it_was_and_gives_the_same_file(tmp_path: Path) -> None:
-    recording = Recording(header=header(tmp_path), messages=MESSAGES)
+    recording = Recording(header=header(tmp_path, ephemerides=(EPHEMERIDES,)), messages=MESSAGES)
     first, second = tmp_path / "a.avro", tmp_path / "deeper" / "b.avro"
     write_recording(first, recording)
     assert read_recording(first) == recording
