@@ -9,6 +9,7 @@ NightcastError (schemas)
 │   ├── KafkaFencedError           another process has taken over our transactional id
 │   ├── KafkaRequestError          the cluster refused a request for good
 │   ├── JarsError                  the broker's jars do not match the lock file
+│   ├── OrbitFileError             a file of orbits cannot be read or written
 │   ├── StateStoreError            a local state store cannot be opened or read
 │   └── StartError                 a process of the engine could not be started
 │       ├── PortTakenError         another program listens on a port we need
@@ -36,6 +37,7 @@ __all__ = [
     "KafkaUnavailableError",
     "ObjectMissingError",
     "ObjectStoreError",
+    "OrbitFileError",
     "PortTakenError",
     "RegistryRefusedError",
     "RegistryUnavailableError",
@@ -100,6 +102,12 @@ class JarsError(PermanentFailure):
     """The broker's jars do not match the lock file."""
 
     code = "jars"
+
+
+class OrbitFileError(PermanentFailure):
+    """A file of orbits cannot be read or written."""
+
+    code = "orbit_file"
 
 
 class StateStoreError(PermanentFailure):

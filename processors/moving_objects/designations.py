@@ -340,7 +340,7 @@ def _two_digits(codes: _Bytes) -> NDArray[np.int64]:
 
 def _write_numbers(packed: _Bytes) -> _Strings:
     values = _CODE_VALUE[packed[:, :5]] @ np.array([10_000, 1000, 100, 10, 1])
-    return values.astype("U16")
+    return np.asarray(values.astype("U16"))
 
 
 def _write_provisional(packed: _Bytes) -> _Strings:

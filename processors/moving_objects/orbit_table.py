@@ -1,0 +1,147 @@
+"""Orbits as they come from a file: one row each, checked, each designation once, and what was wrong with the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, OBLIQUITY_RADIANS
+from processors.moving_objects.kepler import two_body
+
+__all__ = ["DEFAULT_G", "ORBIT", "OrbitProblem", "OrbitTable", "assembled", "joined", "no_orbits", "perihelion_states"]
+
+Array = np.ndarray[Any, Any]
+
+ORBIT = np.dtype(
+    [
+        ("designation", "<U16"),
+        ("epoch_mjd_tdb", "<f8"),
+        ("state", "<f8", (6,)),
+        ("h", "<f8"),
+        ("g", "<f8"),
+        ("n_observations", "<i4"),
+        ("n_oppositions", "<i4"),
+        ("arc_days", "<f8"),
+        ("rms_arcsec", "<f8"),
+        ("u_parameter", "<i1"),
+        ("line", "<i8"),
+    ]
+)
+"""One orbit: written designation, heliocentric ICRF state in au and au/day; h is NaN where the file has none; counts and the
+uncertainty parameter are -1 and the rest NaN where unknown; line is where the file had it."""
+
+DEFAULT_G = 0.15
+"""Slope parameter where a file has none (the Minor Planet Center's assumption)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrbitProblem:
+    """A line that gave no orbit, and why."""
+
+    line: int
+    text: str
+    """The line, cut to 80 characters."""
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line for people."""
+        return f"line {self.line}: {self.reason}: {self.text.strip()!r}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrbitTable:
+    """The orbits of a file.
+
+    Parameters
+    ----------
+    orbits
+        Rows of ``ORBIT`` in the order of the file, each designation once.
+    covariances
+        Of the states, ``(n, 6, 6)``, NaN where the file has none.
+    problems
+        In order of their lines.
+    """
+
+    orbits: Array
+    covariances: NDArray[np.float64]
+    problems: tuple[OrbitProblem, ...]
+
+
+def no_orbits(n: int = 0) -> Array:
+    """Return rows of ``ORBIT`` with everything unknown."""
+    rows = np.zeros(n, ORBIT)
+    for name in ("epoch_mjd_tdb", "state", "h", "arc_days", "rms_arcsec"):
+        rows[name] = np.nan
+    for name in ("n_observations", "n_oppositions", "u_parameter"):
+        rows[name] = -1
+    rows["g"] = DEFAULT_G
+    return rows
+
+
+def assembled(orbits: Array, covariances: NDArray[np.float64] | None, problems: Sequence[OrbitProblem]) -> OrbitTable:
+    """Return the table of a part of a file: states that are not finite become problems."""
+    if covariances is None:
+        covariances = np.full((len(orbits), 6, 6), np.nan)
+    finite = np.isfinite(orbits["state"]).all(axis=1) & np.isfinite(orbits["epoch_mjd_tdb"])
+    lost = [
+        OrbitProblem(line=int(row["line"]), text=str(row["designation"]), reason="its elements give no finite state")
+        for row in orbits[~finite]
+    ]
+    every = tuple(sorted([*problems, *lost], key=lambda problem: problem.line))
+    return OrbitTable(orbits=orbits[finite], covariances=covariances[finite], problems=every)
+
+
+def joined(parts: Sequence[OrbitTable]) -> OrbitTable:
+    """Return one table of the parts of a file.
+
+    Of several orbits with one designation the one with the newest epoch is kept, of equal epochs the first; the others are
+    problems.
+    """
+    orbits = np.concatenate([no_orbits(), *(part.orbits for part in parts)])
+    covariances = np.concatenate([np.zeros((0, 6, 6)), *(part.covariances for part in parts)])
+    order = np.lexsort((orbits["line"], -orbits["epoch_mjd_tdb"], orbits["designation"]))
+    names = orbits["designation"][order]
+    again = np.zeros(len(orbits), bool)
+    again[order[1:]] = names[1:] == names[:-1]
+    doubles = [
+        OrbitProblem(
+            line=int(row["line"]), text=str(row["designation"]), reason="another line has a newer orbit of this object"
+        )
+        for row in orbits[again]
+    ]
+    problems = sorted([*(p for part in parts for p in part.problems), *doubles], key=lambda problem: problem.line)
+    return OrbitTable(orbits=orbits[~again], covariances=covariances[~again], problems=tuple(problems))
+
+
+def perihelion_states(
+    *, q_au: NDArray[np.float64], e: NDArray[np.float64], angles: NDArray[np.float64], days_since: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return heliocentric ICRF states some days after perihelion, on any conic.
+
+    Parameters
+    ----------
+    q_au, e
+        Perihelion distance and eccentricity, (n,).
+    angles
+        Inclination, node and argument of perihelion in radians, ecliptic J2000, (n, 3).
+
+    Returns
+    -------
+    States (n, 6); NaN where the elements are not finite.
+    """
+    (ci, cn, co), (si, sn, so) = np.cos(angles).T, np.sin(angles).T
+    toward = np.stack([co * cn - so * sn * ci, co * sn + so * cn * ci, so * si], axis=1)
+    ahead = np.stack([-so * cn - co * sn * ci, -so * sn + co * cn * ci, co * si], axis=1)
+    speed = np.sqrt(GM_SUN_AU3_PER_DAY2 * (1 + e) / q_au)
+    c, s = np.cos(OBLIQUITY_RADIANS), np.sin(OBLIQUITY_RADIANS)
+    turn = np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
+    start = np.hstack([(q_au[:, None] * toward) @ turn.T, (speed[:, None] * ahead) @ turn.T])
+    states = np.full_like(start, np.nan)
+    finite = np.isfinite(start).all(axis=1) & np.isfinite(days_since)
+    if finite.any():
+        states[finite] = two_body(start[finite], days_since[finite])
+    return states
