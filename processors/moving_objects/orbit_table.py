@@ -61,7 +61,7 @@ class OrbitTable:
     orbits
         Rows of ``ORBIT`` in the order of the file, each designation once.
     covariances
-        Of the states, ``(n, 6, 6)``, NaN where the file has none.
+        Of the states, ``(n, 6, 6)``, NaN where the file has none; not to be written to.
     problems
         In order of their lines.
     """
@@ -85,14 +85,27 @@ def no_orbits(n: int = 0) -> Array:
 def assembled(orbits: Array, covariances: NDArray[np.float64] | None, problems: Sequence[OrbitProblem]) -> OrbitTable:
     """Return the table of a part of a file: states that are not finite become problems."""
     if covariances is None:
-        covariances = np.full((len(orbits), 6, 6), np.nan)
+        covariances = _unknown(len(orbits))
     finite = np.isfinite(orbits["state"]).all(axis=1) & np.isfinite(orbits["epoch_mjd_tdb"])
     lost = [
         OrbitProblem(line=int(row["line"]), text=str(row["designation"]), reason="its elements give no finite state")
         for row in orbits[~finite]
     ]
     every = tuple(sorted([*problems, *lost], key=lambda problem: problem.line))
-    return OrbitTable(orbits=orbits[finite], covariances=covariances[finite], problems=every)
+    return OrbitTable(orbits=orbits[finite], covariances=_chosen(covariances, finite), problems=every)
+
+
+def _unknown(n: int) -> NDArray[np.float64]:
+    """Covariances that nobody knows: one NaN seen n times 36, since a million orbits' would fill 300 MB."""
+    return np.broadcast_to(np.float64(np.nan), (n, 6, 6))
+
+
+def _all_unknown(covariances: NDArray[np.float64]) -> bool:
+    return not any(covariances.strides)
+
+
+def _chosen(covariances: NDArray[np.float64], which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return _unknown(int(which.sum())) if _all_unknown(covariances) else covariances[which]
 
 
 def joined(parts: Sequence[OrbitTable]) -> OrbitTable:
@@ -102,7 +115,11 @@ def joined(parts: Sequence[OrbitTable]) -> OrbitTable:
     problems.
     """
     orbits = np.concatenate([no_orbits(), *(part.orbits for part in parts)])
-    covariances = np.concatenate([np.zeros((0, 6, 6)), *(part.covariances for part in parts)])
+    covariances = (
+        _unknown(len(orbits))
+        if all(_all_unknown(part.covariances) for part in parts)
+        else np.concatenate([part.covariances for part in parts])
+    )
     order = np.lexsort((orbits["line"], -orbits["epoch_mjd_tdb"], orbits["designation"]))
     names = orbits["designation"][order]
     again = np.zeros(len(orbits), bool)
@@ -114,7 +131,7 @@ def joined(parts: Sequence[OrbitTable]) -> OrbitTable:
         for row in orbits[again]
     ]
     problems = sorted([*(p for part in parts for p in part.problems), *doubles], key=lambda problem: problem.line)
-    return OrbitTable(orbits=orbits[~again], covariances=covariances[~again], problems=tuple(problems))
+    return OrbitTable(orbits=orbits[~again], covariances=_chosen(covariances, ~again), problems=tuple(problems))
 
 
 def perihelion_states(

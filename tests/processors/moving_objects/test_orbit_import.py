@@ -14,7 +14,7 @@ from processors.moving_objects.fixed_columns import BAD, BLANK, GOOD, split_line
 from processors.moving_objects.mpcorb import packed_epochs, parse_mpcorb
 from processors.moving_objects.orbit_csv import COLUMNS, format_orbit_csv
 from processors.moving_objects.orbit_import import import_orbits
-from processors.moving_objects.orbit_table import perihelion_states
+from processors.moving_objects.orbit_table import OrbitTable, perihelion_states
 
 SAMPLE = Path(__file__).parents[2] / "data" / "moving_objects" / "orbit_files" / "MPCORB_sample.DAT"
 LINE = (
@@ -215,8 +215,10 @@ def test_parabolas_and_hyperbolas_come_by_their_perihelion() -> None:
 
 def test_states_come_back_from_their_table_bit_by_bit() -> None:
     table = import_orbits("mpcorb", [(1, SAMPLE.read_bytes())])
-    table.covariances[1] = np.random.default_rng(3).normal(size=(6, 6))
-    table.covariances[1] += table.covariances[1].T
+    covariances = table.covariances.copy()
+    covariances[1] = np.random.default_rng(3).normal(size=(6, 6))
+    covariances[1] += covariances[1].T.copy()
+    table = OrbitTable(orbits=table.orbits, covariances=covariances, problems=table.problems)
     again = import_orbits("csv", [(1, format_orbit_csv(table).encode())])
     for name in ("designation", "epoch_mjd_tdb", "state", "g"):
         assert np.array_equal(again.orbits[name], table.orbits[name]), name
