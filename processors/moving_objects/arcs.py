@@ -62,7 +62,6 @@ COLUMNS = 21
 """Numbers per detection."""
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arcs:
     """Detections of many objects, grouped.
@@ -133,7 +132,9 @@ def arcs(
     rows[:, TIME] = mjd_tdb
     rows[:, OBSERVER : OBSERVER + 6] = observers
     rows[:, SUN_VELOCITY : SUN_VELOCITY + 3] = sun_velocities
-    for column, vectors in zip((LINE_OF_SIGHT, EAST, NORTH), directions(detections["ra"], detections["dec"]), strict=True):
+    for column, vectors in zip(
+        (LINE_OF_SIGHT, EAST, NORTH), directions(detections["ra"], detections["dec"]), strict=True
+    ):
         rows[:, column : column + 3] = vectors
     with np.errstate(divide="ignore"):
         rows[:, WEIGHT_EAST] = ARCSEC_PER_RADIAN / detections["ra_err_arcsec"].astype(np.float64)

@@ -28,6 +28,7 @@ from processors.moving_objects.arcs import (
 )
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, LIGHT_SPEED_AU_PER_DAY
 from processors.moving_objects.kepler import step_with_partials
+from processors.moving_objects.variational import Forces, advance, is_two_body
 
 __all__ = [
     "chi_square",
@@ -167,20 +168,49 @@ def project(x: Floats, phi: Floats, row: Floats, tau: float, residual: Floats, p
 
 
 @numba.njit(cache=True)
-def residuals_and_partials(
+def _two_body(
     state: Floats, epoch: float, rows: Floats, light_times: Floats, residuals: Floats, partials: Floats
 ) -> None:
-    """Write weighted two-body residuals ``(n, 2)`` and partials ``(n, 2, 6)`` by the Cartesian state of ``epoch``.
-
-    ``light_times`` ``(n,)`` are the last known ones; they are brought up to date.
-    """
-    x = np.empty(6)
-    phi = np.empty((6, 6))
+    x, phi = np.empty(6), np.empty((6, 6))
     for k in range(rows.shape[0]):
         step_with_partials(state, rows[k, TIME] - light_times[k] - epoch, x, phi)
-        tau = project(x, phi, rows[k], light_times[k], residuals[k], partials[k])
-        if np.isfinite(tau):
-            light_times[k] = tau
+        light_times[k] = project(x, phi, rows[k], light_times[k], residuals[k], partials[k])
+
+
+@numba.njit(cache=True)
+def _perturbed(
+    state: Floats, epoch: float, rows: Floats, light_times: Floats, forces: Forces, residuals: Floats, partials: Floats
+) -> None:
+    """Integrate outwards from the epoch, to the later detections and then to the earlier ones."""
+    first = 0
+    while first < rows.shape[0] and rows[first, TIME] - light_times[first] < epoch:
+        first += 1
+    for direction in (1, -1):
+        x, phi, time = state.copy(), np.eye(6), epoch
+        k = first if direction == 1 else first - 1
+        while 0 <= k < rows.shape[0]:
+            emission = rows[k, TIME] - light_times[k]
+            advance(x, phi, time, emission, forces)
+            time = emission
+            light_times[k] = project(x, phi, rows[k], light_times[k], residuals[k], partials[k])
+            k += direction
+
+
+@numba.njit(cache=True)
+def residuals_and_partials(
+    state: Floats, epoch: float, rows: Floats, light_times: Floats, forces: Forces, residuals: Floats, partials: Floats
+) -> None:
+    """Write weighted residuals ``(n, 2)`` and partials ``(n, 2, 6)`` by the Cartesian state of ``epoch``.
+
+    ``light_times`` ``(n,)`` are the last known ones; they are brought up to date. ``forces`` are those of `variational`.
+    """
+    if is_two_body(forces):
+        _two_body(state, epoch, rows, light_times, residuals, partials)
+    else:
+        _perturbed(state, epoch, rows, light_times, forces, residuals, partials)
+    for k in range(rows.shape[0]):
+        if not np.isfinite(light_times[k]):
+            light_times[k] = 0.0
 
 
 @numba.njit(cache=True)

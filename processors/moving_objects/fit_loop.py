@@ -16,8 +16,18 @@ from processors.moving_objects.fit_kernels import (
     state_partials,
     to_state,
 )
+from processors.moving_objects.variational import Forces
 
-__all__ = ["CONVERGED", "STALLED", "UNDETERMINED", "binding", "covariance_of", "minimise", "radial_prior", "reference_row"]
+__all__ = [
+    "CONVERGED",
+    "STALLED",
+    "UNDETERMINED",
+    "binding",
+    "covariance_of",
+    "minimise",
+    "radial_prior",
+    "reference_row",
+]
 
 Floats = NDArray[np.float64]
 
@@ -114,6 +124,7 @@ def _measure(
     used: NDArray[np.bool_],
     prior: float,
     hold: bool,
+    forces: Forces,
     light_times: Floats,
     residuals: Floats,
     partials: Floats,
@@ -126,7 +137,7 @@ def _measure(
     if not binding(state) < SPEED_MOST:
         return np.inf
     state_partials(p, reference, frame)
-    residuals_and_partials(state, reference[TIME], rows, light_times, residuals, partials)
+    residuals_and_partials(state, reference[TIME], rows, light_times, forces, residuals, partials)
     normal_equations(residuals, partials, used, frame, matrix, vector)
     total = chi_square(residuals, used) + radial_prior(p, reference, prior, matrix, vector)
     if hold:
@@ -144,6 +155,7 @@ def minimise(
     hold: bool,
     iterations: int,
     tolerance: float,
+    forces: Forces,
     light_times: Floats,
     residuals: Floats,
     partials: Floats,
@@ -163,6 +175,8 @@ def minimise(
         Keep the distance as it is and fit the other five.
     iterations, tolerance
         At most so many steps; stop below this square of a step in sigmas.
+    forces
+        What pulls beside the Sun (`variational`).
     light_times
         ``(n,)`` first light times in days, kept up to date.
     residuals, partials, matrix
@@ -172,7 +186,7 @@ def minimise(
     vector, step, trial = np.empty(6), np.empty(6), np.empty(6)
     new_residuals, new_partials = np.empty((count, 2)), np.empty((count, 2, 6))
     new_matrix, new_vector = np.empty((6, 6)), np.empty(6)
-    best = _measure(p, reference, rows, used, prior, hold, light_times, residuals, partials, matrix, vector)
+    best = _measure(p, reference, rows, used, prior, hold, forces, light_times, residuals, partials, matrix, vector)
     if not np.isfinite(best):
         return np.inf, UNDETERMINED
     damping = DAMPING_START
@@ -187,7 +201,18 @@ def minimise(
             trial[i] = p[i] + shrink * step[i]
         size = _quadratic(matrix, step)
         total = _measure(
-            trial, reference, rows, used, prior, hold, light_times, new_residuals, new_partials, new_matrix, new_vector
+            trial,
+            reference,
+            rows,
+            used,
+            prior,
+            hold,
+            forces,
+            light_times,
+            new_residuals,
+            new_partials,
+            new_matrix,
+            new_vector,
         )
         if total <= best or size < tolerance:
             if total <= best:

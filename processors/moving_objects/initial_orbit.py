@@ -28,6 +28,7 @@ from processors.moving_objects.arcs import (
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, LIGHT_SPEED_AU_PER_DAY
 from processors.moving_objects.fit_kernels import solve, to_state
 from processors.moving_objects.fit_loop import CONVERGED, STALLED, binding, minimise, reference_row
+from processors.moving_objects.variational import no_forces
 
 __all__ = ["BOUND_PRIOR", "RANGES_AU", "SOLUTIONS_MOST", "Solutions", "scan", "scan_arc", "usable"]
 
@@ -211,15 +212,15 @@ def scan_arc(rows: Floats, used: NDArray[np.bool_], ranges: Floats, found: Float
         ``(6, 6)`` parameters and ``(6,)`` chi2, written.
     """
     reference = rows[reference_row(rows)].copy()
-    count, size = rows.shape[0], ranges.shape[0]
+    count, size, alone = rows.shape[0], ranges.shape[0], no_forces()
     residuals, partials, matrix = np.empty((count, 2)), np.empty((count, 2, 6)), np.empty((6, 6))
     starts, profile, light_times = np.empty((size, 6)), np.full(size, np.inf), np.empty(count)
     for k in range(size):
         if _bound_start(rows, reference, ranges[k], starts[k]):
             light_times[:] = ranges[k] / LIGHT_SPEED_AU_PER_DAY
             profile[k], _ = minimise(
-                starts[k], reference, rows, used, RADIAL_PRIOR, True, HELD_ITERATIONS, 1e-2, light_times,
-                residuals, partials, matrix,
+                starts[k], reference, rows, used, RADIAL_PRIOR, True, HELD_ITERATIONS, 1e-2, alone,
+                light_times, residuals, partials, matrix,
             )  # fmt: skip
     minima, state, tried = 0, np.empty(6), np.zeros(size, np.bool_)
     for everywhere in (False, True):
@@ -232,15 +233,15 @@ def scan_arc(rows: Floats, used: NDArray[np.bool_], ranges: Floats, found: Float
             p = starts[k].copy()
             light_times[:] = ranges[k] / LIGHT_SPEED_AU_PER_DAY
             chi2, status = minimise(
-                p, reference, rows, used, 0.0, False, FREE_ITERATIONS, TOLERANCE, light_times,
-                residuals, partials, matrix,
+                p, reference, rows, used, 0.0, False, FREE_ITERATIONS, TOLERANCE, alone,
+                light_times, residuals, partials, matrix,
             )  # fmt: skip
             to_state(p, reference, state)
             if status == STALLED or (status == CONVERGED and binding(state) > 1.0):
                 p[:] = starts[k]
                 chi2, status = minimise(
-                    p, reference, rows, used, BOUND_PRIOR, False, FREE_ITERATIONS, TOLERANCE, light_times,
-                    residuals, partials, matrix,
+                    p, reference, rows, used, BOUND_PRIOR, False, FREE_ITERATIONS, TOLERANCE, alone,
+                    light_times, residuals, partials, matrix,
                 )  # fmt: skip
             if status == CONVERGED:
                 minima = _keep(p, chi2, minima, found, values)

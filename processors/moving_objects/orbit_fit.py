@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from processors.moving_objects.arcs import TIME, WEIGHT_EAST, Arcs
 from processors.moving_objects.constants import ARCSEC_PER_RADIAN, LIGHT_SPEED_AU_PER_DAY
-from processors.moving_objects.fit_kernels import chi_square, from_state, solve, state_partials, to_state
+from processors.moving_objects.fit_kernels import chi_square, from_state, state_partials, to_state
 from processors.moving_objects.fit_loop import (
     CONVERGED,
     STALLED,
@@ -26,6 +26,7 @@ from processors.moving_objects.fit_loop import (
 )
 from processors.moving_objects.initial_orbit import BOUND_PRIOR, RANGES_AU, SOLUTIONS_MOST, scan_arc, usable
 from processors.moving_objects.kepler import step_with_partials
+from processors.moving_objects.variational import Forces, no_forces
 
 __all__ = [
     "CONSTRAINED",
@@ -34,8 +35,8 @@ __all__ = [
     "UNDETERMINED",
     "UNUSABLE",
     "OrbitFits",
-    "assembled",
     "fit_many",
+    "fitted",
     "transport",
 ]
 
@@ -61,7 +62,6 @@ ITERATIONS = 60
 
 TOLERANCE = 1e-6
 """A fit ends at a step of a thousandth of a sigma."""
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,21 +131,21 @@ def _worst(
 
 @numba.njit(cache=True)
 def _descend(
-    p: Floats, reference: Floats, rows: Floats, used: NDArray[np.bool_], residuals: Floats, partials: Floats,
-    matrix: Floats,
+    p: Floats, reference: Floats, rows: Floats, used: NDArray[np.bool_], forces: Forces, residuals: Floats,
+    partials: Floats, matrix: Floats,
 ) -> int:  # fmt: skip
     """Fit from ``p``; with the prior of a bound orbit where without it the result is a hyperbola no better. Return the status."""
     light_times = np.full(rows.shape[0], 1.0 / (p[2] * LIGHT_SPEED_AU_PER_DAY))
     first, state = p.copy(), np.empty(6)
     free, status = minimise(
-        p, reference, rows, used, 0.0, False, ITERATIONS, TOLERANCE, light_times, residuals, partials, matrix
+        p, reference, rows, used, 0.0, False, ITERATIONS, TOLERANCE, forces, light_times, residuals, partials, matrix
     )
     to_state(p, reference, state)
     if status == CONVERGED and binding(state) <= 1.0:
         return status
     bound_residuals, bound_partials, bound_matrix = residuals.copy(), partials.copy(), matrix.copy()
     _, other = minimise(
-        first, reference, rows, used, BOUND_PRIOR, False, ITERATIONS, TOLERANCE, light_times,
+        first, reference, rows, used, BOUND_PRIOR, False, ITERATIONS, TOLERANCE, forces, light_times,
         bound_residuals, bound_partials, bound_matrix,
     )  # fmt: skip
     if other != CONVERGED or (status == CONVERGED and chi_square(bound_residuals, used) > free + UNBOUND_CHI2):
@@ -156,8 +156,8 @@ def _descend(
 
 @numba.njit(cache=True)
 def _set_aside(
-    p: Floats, reference: Floats, rows: Floats, used: NDArray[np.bool_], limit: float, status: int, residuals: Floats,
-    partials: Floats, matrix: Floats,
+    p: Floats, reference: Floats, rows: Floats, used: NDArray[np.bool_], limit: float, status: int, forces: Forces,
+    residuals: Floats, partials: Floats, matrix: Floats,
 ) -> int:  # fmt: skip
     """Take outliers out one by one and fit again, while one stands out by more than ``limit`` sigmas; return the status."""
     frame, covariance = np.empty((6, 6)), np.empty((6, 6))
@@ -169,7 +169,7 @@ def _set_aside(
         if gain <= limit * limit or used.sum() <= 4:
             break
         used[worst] = False
-        status = _descend(p, reference, rows, used, residuals, partials, matrix)
+        status = _descend(p, reference, rows, used, forces, residuals, partials, matrix)
     return status
 
 
@@ -189,8 +189,8 @@ def _start(
 
 @numba.njit(cache=True)
 def _fit_one(
-    rows: Floats, start: Floats, start_epoch: float, limit: float, used: NDArray[np.bool_], residuals: Floats,
-    state: Floats, covariance: Floats,
+    rows: Floats, start: Floats, start_epoch: float, limit: float, used: NDArray[np.bool_], forces: Forces,
+    residuals: Floats, state: Floats, covariance: Floats,
 ) -> tuple[int, int, float]:  # fmt: skip
     """Fit one arc; write residuals in sigmas, state and covariance; return status, minima and chi2."""
     if not usable(rows):
@@ -202,9 +202,9 @@ def _fit_one(
     if count == 0:
         return UNDETERMINED, 0, np.nan
     p = found[0].copy()
-    status = _descend(p, reference, rows, used, residuals, partials, matrix)
+    status = _descend(p, reference, rows, used, forces, residuals, partials, matrix)
     if limit > 0.0:
-        status = _set_aside(p, reference, rows, used, limit, status, residuals, partials, matrix)
+        status = _set_aside(p, reference, rows, used, limit, status, forces, residuals, partials, matrix)
     if status == UNDETERMINED:
         return status, count, np.nan
     to_state(p, reference, state)
@@ -220,14 +220,14 @@ def _fit_one(
 @numba.njit(cache=True)
 def _fit_all(
     offsets: NDArray[np.int64], rows: Floats, starts: Floats, start_epochs: Floats, limit: float,
-    used: NDArray[np.bool_], residuals: Floats, epochs: Floats, states: Floats, covariances: Floats,
+    forces: Forces, used: NDArray[np.bool_], residuals: Floats, epochs: Floats, states: Floats, covariances: Floats,
     status: NDArray[np.int8], minima: NDArray[np.int64], chi2: Floats,
 ) -> None:  # fmt: skip
     for k in range(offsets.shape[0] - 1):
         lo, hi = offsets[k], offsets[k + 1]
         arc = rows[lo:hi]
         status[k], minima[k], chi2[k] = _fit_one(
-            arc, starts[k], start_epochs[k], limit, used[lo:hi], residuals[lo:hi], states[k], covariances[k]
+            arc, starts[k], start_epochs[k], limit, used[lo:hi], forces, residuals[lo:hi], states[k], covariances[k]
         )
         if status[k] <= CONSTRAINED:
             epochs[k] = arc[reference_row(arc), TIME]
@@ -260,6 +260,14 @@ def fit_many(
         One row per object, in the order given. Nothing is raised for an object that cannot be fitted: see its status.
     """
     n, m = len(grouped), len(grouped.rows)
+    return fitted(grouped, starts, start_epochs_mjd_tdb, outlier_sigmas, no_forces())
+
+
+def fitted(
+    grouped: Arcs, starts: Floats | None, start_epochs_mjd_tdb: Floats | None, outlier_sigmas: float, forces: Forces
+) -> OrbitFits:
+    """Do what `fit_many` does, under any forces."""
+    n, m = len(grouped), len(grouped.rows)
     if starts is None or start_epochs_mjd_tdb is None:
         starts, start_epochs_mjd_tdb = np.full((n, 6), np.nan), np.full(n, np.nan)
     used, residuals = np.ones(m, np.bool_), np.full((m, 2), np.nan)
@@ -267,16 +275,16 @@ def fit_many(
     status, minima, chi2 = np.zeros(n, np.int8), np.zeros(n, np.int64), np.full(n, np.nan)
     _fit_all(
         grouped.offsets, grouped.rows, np.ascontiguousarray(starts, np.float64),
-        np.ascontiguousarray(start_epochs_mjd_tdb, np.float64), float(outlier_sigmas), used, residuals, epochs, states,
-        covariances, status, minima, chi2,
+        np.ascontiguousarray(start_epochs_mjd_tdb, np.float64), float(outlier_sigmas), forces, used, residuals, epochs,
+        states, covariances, status, minima, chi2,
     )  # fmt: skip
-    return assembled(
+    return _assembled(
         grouped, epochs=epochs, states=states, covariances=covariances, chi2=chi2, status=status, minima=minima,
         residuals=residuals, used=used,
     )  # fmt: skip
 
 
-def assembled(
+def _assembled(
     grouped: Arcs,
     *,
     epochs: Floats,

@@ -136,11 +136,11 @@ def _observed(
     for night, midnight in enumerate(midnights):
         paths = NightPaths.through(moved[3 * night : 3 * night + 3], float(tdb_of(midnight)) + float(NODES_DAYS[1]))
         for visit in range(VISITS):
-            own = np.flatnonzero(nights[:, night] & (visit - first_visit[:, night] >= 0) & (visit - first_visit[:, night] <= 1))
-            when = midnight + (visit - VISITS / 2) * 0.5 / 24 + random.uniform(0, 0.004)
-            line, _ = seen_from(
-                paths.take(own), ephemeris.observer(place, np.array([when]))[0], float(tdb_of(when))
+            own = np.flatnonzero(
+                nights[:, night] & (visit - first_visit[:, night] >= 0) & (visit - first_visit[:, night] <= 1)
             )
+            when = midnight + (visit - VISITS / 2) * 0.5 / 24 + random.uniform(0, 0.004)
+            line, _ = seen_from(paths.take(own), ephemeris.observer(place, np.array([when]))[0], float(tdb_of(when)))
             tables.append(_rows(line, when, VISITS * night + visit, mag[own], random))
             owners.append(own)
     owner = np.concatenate(owners)
