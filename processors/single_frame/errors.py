@@ -4,6 +4,7 @@ PermanentFailure
 └── ProcessingError
     ├── SingleFrameError
     │   ├── MissingAmplifierError        an amplifier of the detector is not in the raw file
+    │   ├── InvalidCalibrationError      a master calibration holds values that no detector can have
     │   ├── WrongShapeError              pixels or masters have another shape than the geometry says
     │   ├── BadHeaderError               a needed header card is missing or cannot be read
     │   ├── MismatchedSnapsError         the raw frames are not snaps of one visit and detector
@@ -24,6 +25,7 @@ from processors.errors import MissingInputError, ProcessingError
 __all__ = [
     "AstrometryError",
     "BadHeaderError",
+    "InvalidCalibrationError",
     "MismatchedSnapsError",
     "MissingAmplifierError",
     "MissingCalibrationError",
@@ -46,6 +48,12 @@ class MissingAmplifierError(SingleFrameError):
     """An amplifier of the detector is not in the raw file."""
 
     code = "missing_amplifier"
+
+
+class InvalidCalibrationError(SingleFrameError):
+    """A master calibration holds values that no detector can have."""
+
+    code = "invalid_calibration"
 
 
 class WrongShapeError(SingleFrameError):

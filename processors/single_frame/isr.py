@@ -1,50 +1,60 @@
 """Instrumental signature removal: raw amplifiers in, one assembled CCD in electrons out.
 
-Steps, in order: overscan (serial, then parallel), saturation and suspect masks, crosstalk, bias, linearity, gain, dark,
-flat, defects, variance, assembly. The order is that of the Rubin ISR task; crosstalk acts in read-out order, before flips.
+Steps, in order: overscan (serial, then parallel), saturation and suspect masks, crosstalk, bias, linearity, gain, deferred charge,
+dark, brighter-fatter, flat, defects, variance, assembly. The order is that of the Rubin ISR task; crosstalk and deferred charge act
+in read-out order, before flips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.single_frame.errors import MissingCalibrationError, SaturatedDetectorError, WrongShapeError
+from processors.single_frame.amplifiers import (
+    NO_DATA_VARIANCE,
+    Planes,
+    calibrate_amplifiers,
+    grow_saturation,
+    planes_share,
+)
+from processors.single_frame.brighter_fatter import correct_brighter_fatter
+from processors.single_frame.charge_transfer import TransferTables, transfer_tables
+from processors.single_frame.errors import (
+    InvalidCalibrationError,
+    MissingCalibrationError,
+    SaturatedDetectorError,
+    WrongShapeError,
+)
 from processors.single_frame.frames import RawAmplifier, RawFrame
 from processors.single_frame.overscan import subtract_overscan
 from schemas.masks import MaskPlane
 from schemas.raw import AmplifierTable, MasterCalibrations
 
-__all__ = [
-    "STEPS",
-    "DetectorImage",
-    "correct",
-    "grow_saturation",
-    "interpolate_bad",
-    "bad_share",
-    "calibrate_amplifier",
-    "saturation_mask",
-]
+__all__ = ["OPTIONAL_STEPS", "STEPS", "DetectorImage", "bad_share", "correct", "grow_saturation", "interpolate_bad"]
 
 STEPS = ("bias", "dark", "flat", "defects", "amplifiers", "crosstalk")
 """Steps that need a master calibration and may be skipped by name."""
 
+OPTIONAL_STEPS = ("brighter_fatter", "charge_transfer")
+"""Steps done where the masters describe the effect; they too may be skipped by name."""
+
 DEAD_NOISE_ELECTRONS = 25.0
 """Overscan scatter above which an amplifier is unusable (default limit of the Rubin ISR task)."""
 
-SUSPECT_FRACTION = 0.9
-"""Share of the saturation level above which a pixel's linearity is suspect."""
+NOISY_RATIO = 1.5
+"""Overscan scatter, in units of the calibrated read noise, above which an amplifier is suspect and its variance follows what
+was measured: far outside the 1 % to which a frame's overscan gives its scatter."""
 
 SATURATION_GROWTH = 2
 """Pixels by which saturated areas grow: charge spills beyond the clipped pixels, and without it stars leave residuals."""
 
-NO_DATA_VARIANCE = 1e10
-"""Variance of a pixel that holds no measurement (value of the Rubin pipelines)."""
+LEAST_USABLE = 0.05
+"""Share of usable pixels below which a CCD cannot be processed."""
 
 _SAT, _SUSPECT, _BAD = int(MaskPlane.SAT), int(MaskPlane.SUSPECT), int(MaskPlane.BAD)
 _NO_DATA, _INTRP = int(MaskPlane.NO_DATA), int(MaskPlane.INTRP)
@@ -61,6 +71,8 @@ class DetectorImage:
     """Electrons, by amplifier, as the overscan shows it (the calibrated value when there is no overscan)."""
     dead: tuple[str, ...]
     """Amplifiers found unusable; their pixels are BAD and NO_DATA."""
+    noisy: tuple[str, ...] = ()
+    """Amplifiers much noisier than calibrated; their pixels are SUSPECT, with the variance of the noise they show."""
 
 
 def correct(frame: RawFrame, masters: MasterCalibrations, *, skip: Set[str] = frozenset()) -> DetectorImage:
@@ -73,7 +85,7 @@ def correct(frame: RawFrame, masters: MasterCalibrations, *, skip: Set[str] = fr
     masters
         Master calibrations of its detector.
     skip
-        Steps of `STEPS` to leave out, whether or not their master is there.
+        Steps of `STEPS` and `OPTIONAL_STEPS` to leave out, whether or not their master is there.
 
     Returns
     -------
@@ -84,38 +96,35 @@ def correct(frame: RawFrame, masters: MasterCalibrations, *, skip: Set[str] = fr
     Raises
     ------
     MissingCalibrationError
-        When a step that is not skipped has no master.
+        When a step of `STEPS` that is not skipped has no master.
     WrongShapeError
         When a master's shape is not the CCD's, or an amplifier is not in the table.
+    InvalidCalibrationError
+        When a master holds values that no detector can have.
+    SaturatedDetectorError
+        When hardly any pixel can be used.
     """
     _check_masters(frame, masters, skip)
     constants = _constants(frame, masters.amplifiers if "amplifiers" not in skip else None)
-    stacks, masks, noises = _read_out(frame, constants)
-    _remove_crosstalk(stacks, frame, masters, skip)
-    shape = (frame.height, frame.width)
-    image, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    mask = np.zeros(shape, np.uint16)
-    bias, dark, flat, defects = _planes(frame, masters, skip)
-    for index, amplifier in enumerate(frame.amplifiers):
-        place = amplifier.detector
-        calibrate_amplifier(
-            stacks[index],
-            masks[index],
-            (bias[place.slices], dark[place.slices], flat[place.slices], defects[place.slices]),
-            (place.flip_x, place.flip_y),
-            np.append(constants[index], frame.exposure.exposure_time),
-            (image[place.slices], variance[place.slices], mask[place.slices]),
-        )
+    stacks, noises = _read_out(frame, constants)
     dead = tuple(a.name for a, noise in zip(frame.amplifiers, noises, strict=True) if _is_dead(a, noise))
+    noisy = _noisy(frame, constants, noises, dead)
+    for index, amplifier in enumerate(frame.amplifiers):
+        if amplifier.name in noisy:
+            constants[index, 1] = noises[index]
+    image, variance, mask = _assembled(frame, masters, skip, stacks, constants)
     for amplifier in frame.amplifiers:
+        place = amplifier.detector.slices
         if amplifier.name in dead:
-            _blank(image, variance, mask, amplifier)
+            image[place], variance[place] = 0.0, NO_DATA_VARIANCE
+            mask[place] |= np.uint16(_BAD | _NO_DATA)
+        elif amplifier.name in noisy:
+            mask[place] |= np.uint16(_SUSPECT)
     grow_saturation(mask, SATURATION_GROWTH)
-    usable = (mask & (_SAT | _NO_DATA)) == 0
-    if usable.mean() < 0.05:
+    if 1 - planes_share(mask, _SAT | _NO_DATA) < LEAST_USABLE:
         raise SaturatedDetectorError("Fewer than 5 % of the detector's pixels are neither saturated nor dead.")
     read_noise = {a.name: float(n) for a, n in zip(frame.amplifiers, noises, strict=True)}
-    return DetectorImage(image=image, variance=variance, mask=mask, read_noise=read_noise, dead=dead)
+    return DetectorImage(image=image, variance=variance, mask=mask, read_noise=read_noise, dead=dead, noisy=noisy)
 
 
 def _check_masters(frame: RawFrame, masters: MasterCalibrations, skip: Set[str]) -> None:
@@ -134,11 +143,16 @@ def _check_masters(frame: RawFrame, masters: MasterCalibrations, skip: Set[str])
 def _constants(frame: RawFrame, table: AmplifierTable | None) -> NDArray[np.float64]:
     """Gain, read noise, saturation and two linearity coefficients of each amplifier of the frame."""
     if table is None:
-        rows = [(a.gain, a.read_noise, a.saturation, 0.0, 0.0) for a in frame.amplifiers]
-        return np.array(rows, np.float64)
-    order = _order(frame, table)
-    columns = (table.gain[order], table.read_noise[order], table.saturation[order], table.linearity[order])
-    return np.column_stack(columns).astype(np.float64)
+        rows = np.array([(a.gain, a.read_noise, a.saturation, 0.0, 0.0) for a in frame.amplifiers], np.float64)
+    else:
+        order = _order(frame, table)
+        columns = (table.gain[order], table.read_noise[order], table.saturation[order], table.linearity[order])
+        rows = np.column_stack(columns).astype(np.float64)
+    gain, noise, saturation, linearity = rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3:]
+    possible = (gain > 0) & np.isfinite(gain) & (noise >= 0) & np.isfinite(noise) & (saturation > 0)
+    if not (possible.all() and np.isfinite(linearity).all()):
+        raise InvalidCalibrationError("Gain, read noise, saturation or linearity of an amplifier is not possible.")
+    return rows
 
 
 def _order(frame: RawFrame, table: AmplifierTable) -> list[int]:
@@ -148,39 +162,76 @@ def _order(frame: RawFrame, table: AmplifierTable) -> list[int]:
         raise WrongShapeError("The amplifier table lacks an amplifier of the frame.") from error
 
 
-def _read_out(
-    frame: RawFrame, constants: NDArray[np.float64]
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.uint16]], list[float]]:
-    """Overscan-corrected imaging pixels in ADU, saturation masks and measured read noises, in read-out order."""
-    stacks, masks, noises = [], [], []
-    for amplifier, (gain, read_noise, saturation, *_) in zip(frame.amplifiers, constants, strict=True):
-        pixels, scatter = subtract_overscan(amplifier)
-        stacks.append(pixels)
-        masks.append(saturation_mask(pixels, float(saturation)))
+def _read_out(frame: RawFrame, constants: NDArray[np.float64]) -> tuple[list[NDArray[np.float32]], list[float]]:
+    """Overscan-corrected imaging pixels in ADU, in read-out order, of the amplifiers of each shape; measured read noises."""
+    shapes = [a.imaging.shape for a in frame.amplifiers]
+    alike = len(set(shapes)) == 1
+    stacks = (
+        [np.empty((len(shapes), *shapes[0]), np.float32)] if alike else [np.empty((1, *s), np.float32) for s in shapes]
+    )
+    noises = []
+    for index, amplifier in enumerate(frame.amplifiers):
+        _, scatter = subtract_overscan(amplifier, stacks[0][index] if alike else stacks[index][0])
+        gain, read_noise = constants[index, :2]
         noises.append(float(scatter * gain) if amplifier.serial is not None else float(read_noise))
-    return stacks, masks, noises
+    return stacks, noises
 
 
-def _remove_crosstalk(
-    stacks: list[NDArray[np.float32]], frame: RawFrame, masters: MasterCalibrations, skip: Set[str]
-) -> None:
-    if "crosstalk" in skip or masters.crosstalk is None:
-        return
-    if len({s.shape for s in stacks}) != 1:
+def _assembled(
+    frame: RawFrame,
+    masters: MasterCalibrations,
+    skip: Set[str],
+    stacks: list[NDArray[np.float32]],
+    constants: NDArray[np.float64],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
+    """Calibrate all amplifiers and put them together: image, variance, mask."""
+    shape = (frame.height, frame.width)
+    out = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.uint16)
+    planes, crosstalk = _planes(frame, masters, skip), _crosstalk(frame, masters, skip)
+    if crosstalk.any() and len(stacks) > 1:
         raise WrongShapeError("Crosstalk needs amplifiers of one shape.")
-    order = _order(frame, masters.amplifiers) if masters.amplifiers is not None else list(range(len(stacks)))
-    if masters.crosstalk.shape != (len(order), len(order)):
-        raise WrongShapeError(f"The crosstalk matrix has shape {masters.crosstalk.shape} for {len(order)} amplifiers.")
-    matrix = np.ascontiguousarray(masters.crosstalk[np.ix_(order, order)], np.float32)
-    if matrix.any():
-        ghosts = matrix @ np.stack([np.nan_to_num(s).ravel() for s in stacks])
-        for index, ghost in enumerate(ghosts):
-            stacks[index] -= ghost.reshape(stacks[index].shape)
+    kernel = None if "brighter_fatter" in skip else masters.brighter_fatter
+    used = planes if kernel is None else replace(planes, flat=np.ones(shape, np.float32))
+    places = np.array([(d.x0, d.y0, d.flip_x, d.flip_y) for d in (a.detector for a in frame.amplifiers)], np.int64)
+    first = 0
+    for stack in stacks:
+        some = slice(first, first + len(stack))
+        tables = _transfers(frame, masters, skip, some)
+        seconds = frame.exposure.exposure_time
+        calibrate_amplifiers(stack, places[some], constants[some], crosstalk[some, some], tables, used, seconds, out)
+        first += len(stack)
+    if kernel is None:
+        return out
+    light = correct_brighter_fatter(out[0], kernel, (out[2] & _NO_DATA) == 0)
+    _flatten((light, *out[1:]), planes.flat)
+    return light, out[1], out[2]
 
 
-def _planes(
-    frame: RawFrame, masters: MasterCalibrations, skip: Set[str]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+def _transfers(frame: RawFrame, masters: MasterCalibrations, skip: Set[str], some: slice) -> TransferTables:
+    transfer = masters.charge_transfer
+    if transfer is None or "charge_transfer" in skip:
+        return TransferTables.none()
+    whole = list(range(len(frame.amplifiers)))
+    order = _order(frame, masters.amplifiers) if masters.amplifiers is not None else whole
+    amplifiers = frame.amplifiers[some]
+    prescans = [a.imaging.x0 for a in amplifiers]
+    return transfer_tables(transfer, order[some], prescans, amplifiers[0].imaging.shape[1])
+
+
+def _crosstalk(frame: RawFrame, masters: MasterCalibrations, skip: Set[str]) -> NDArray[np.float32]:
+    """Crosstalk of the frame's amplifiers in their order; zeros when it is left out."""
+    count = len(frame.amplifiers)
+    if "crosstalk" in skip or masters.crosstalk is None:
+        return np.zeros((count, count), np.float32)
+    order = _order(frame, masters.amplifiers) if masters.amplifiers is not None else list(range(count))
+    if masters.crosstalk.shape != (count, count):
+        raise WrongShapeError(f"The crosstalk matrix has shape {masters.crosstalk.shape} for {count} amplifiers.")
+    if not np.isfinite(masters.crosstalk).all():
+        raise InvalidCalibrationError("The crosstalk matrix holds values that are not finite.")
+    return np.ascontiguousarray(masters.crosstalk[np.ix_(order, order)], np.float32)
+
+
+def _planes(frame: RawFrame, masters: MasterCalibrations, skip: Set[str]) -> Planes:
     """Masters as full images; a skipped one is neutral."""
     shape = (frame.height, frame.width)
 
@@ -190,89 +241,41 @@ def _planes(
         return np.ascontiguousarray(array, np.float32)
 
     use_defects = "defects" not in skip and masters.defects is not None
-    return (
-        image("bias", masters.bias, 0.0),
-        image("dark", masters.dark, 0.0),
-        image("flat", masters.flats.get(frame.exposure.band), 1.0),
-        np.ascontiguousarray(masters.defects, np.uint8) if use_defects else np.zeros(shape, np.uint8),
+    return Planes(
+        bias=image("bias", masters.bias, 0.0),
+        dark=image("dark", masters.dark, 0.0),
+        flat=image("flat", masters.flats.get(frame.exposure.band), 1.0),
+        defects=np.ascontiguousarray(masters.defects, np.uint8) if use_defects else np.zeros(shape, np.uint8),
     )
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _flatten(images: Any, flat: NDArray[np.float32]) -> None:
+    """Divide image and variance by the flat in place; where it is not positive nothing is known."""
+    image, variance, mask = images
+    for y in range(flat.shape[0]):
+        for x in range(flat.shape[1]):
+            inverse = np.float32(1) / flat[y, x]
+            if (mask[y, x] & _NO_DATA) == 0 and flat[y, x] > 0 and np.isfinite(inverse):
+                image[y, x] *= inverse
+                variance[y, x] *= inverse * inverse
+            else:
+                image[y, x], variance[y, x] = 0.0, NO_DATA_VARIANCE
+                mask[y, x] |= _BAD | _NO_DATA
 
 
 def _is_dead(amplifier: RawAmplifier, noise: float) -> bool:
     """Whether the overscan is far too noisy, or the imaging pixels do not vary at all."""
-    return noise > DEAD_NOISE_ELECTRONS or float(np.ptp(amplifier.data[amplifier.imaging.slices])) == 0.0
+    pixels = amplifier.data[amplifier.imaging.slices]
+    return noise > DEAD_NOISE_ELECTRONS or (pixels[0, 0] == pixels[-1, -1] and float(np.ptp(pixels)) == 0.0)
 
 
-def _blank(
-    image: NDArray[np.float32], variance: NDArray[np.float32], mask: NDArray[np.uint16], amplifier: RawAmplifier
-) -> None:
-    place = amplifier.detector.slices
-    image[place], variance[place] = 0.0, NO_DATA_VARIANCE
-    mask[place] |= np.uint16(_BAD | _NO_DATA)
-
-
-@numba.njit(cache=True)
-def saturation_mask(pixels: NDArray[np.float32], saturation: float) -> NDArray[np.uint16]:
-    """Mark pixels at or above the saturation level (ADU) SAT, and those close below it SUSPECT."""
-    mask = np.zeros(pixels.shape, np.uint16)
-    suspect = SUSPECT_FRACTION * saturation
-    for y in range(pixels.shape[0]):
-        for x in range(pixels.shape[1]):
-            if pixels[y, x] >= saturation:
-                mask[y, x] = _SAT
-            elif pixels[y, x] >= suspect:
-                mask[y, x] = _SUSPECT
-    return mask
-
-
-@numba.njit(cache=True)
-def calibrate_amplifier(
-    pixels: NDArray[np.float32],
-    marks: NDArray[np.uint16],
-    masters: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
-    flips: tuple[bool, bool],
-    constants: NDArray[np.float64],
-    out: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]],
-) -> None:
-    """Bias, linearity, gain, dark, flat, defects and variance of one amplifier, written where it lies on the CCD.
-
-    ``pixels`` and ``marks`` are in read-out order; ``masters`` (bias, dark, flat, defects) and ``out`` (image, variance,
-    mask) are the amplifier's box on the CCD. ``constants`` are gain, read noise, saturation, two linearity coefficients
-    and the exposure time.
-    """
-    bias, dark, flat, defects = masters
-    image, variance, mask = out
-    gain, read_noise, l0, l1, seconds = constants[0], constants[1], constants[3], constants[4], constants[5]
-    rows, columns = pixels.shape
-    for j in range(rows):
-        y = rows - 1 - j if flips[1] else j
-        for i in range(columns):
-            x = columns - 1 - i if flips[0] else i
-            adu = float(pixels[j, i]) - float(bias[y, x])
-            electrons = gain * adu * (1.0 + l0 * adu + l1 * adu * adu)
-            response = float(flat[y, x])
-            value = (electrons - seconds * float(dark[y, x])) / response if response > 0.0 else np.nan
-            if np.isfinite(value):
-                image[y, x] = value
-                variance[y, x] = (max(electrons, 0.0) + read_noise * read_noise) / (response * response)
-                mask[y, x] = marks[j, i]
-            else:
-                image[y, x] = 0.0
-                variance[y, x] = NO_DATA_VARIANCE
-                mask[y, x] = marks[j, i] | _BAD | _NO_DATA
-            if defects[y, x]:
-                mask[y, x] |= _BAD
-
-
-@numba.njit(cache=True)
-def grow_saturation(mask: NDArray[np.uint16], radius: int) -> None:
-    """Grow the SAT plane in place by a square of that radius."""
-    rows, columns = mask.shape
-    seeds = np.argwhere((mask & _SAT) != 0)
-    for k in range(seeds.shape[0]):
-        for y in range(max(0, seeds[k, 0] - radius), min(rows, seeds[k, 0] + radius + 1)):
-            for x in range(max(0, seeds[k, 1] - radius), min(columns, seeds[k, 1] + radius + 1)):
-                mask[y, x] |= _SAT
+def _noisy(
+    frame: RawFrame, constants: NDArray[np.float64], noises: list[float], dead: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Names of amplifiers that are not dead but much noisier than calibrated; a calibrated noise of 0 says nothing."""
+    pairs = zip(frame.amplifiers, constants[:, 1], noises, strict=True)
+    return tuple(a.name for a, known, noise in pairs if noise > NOISY_RATIO * known > 0 and a.name not in dead)
 
 
 @numba.njit(cache=True)
