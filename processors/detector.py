@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from processors import forced
 from processors.differencing import pipeline as differencing
+from processors.differencing.completeness import CompletenessCurve, measure_completeness, metrics_of
 from processors.differencing.layers import VisitInfo
 from processors.differencing.templates import Template, TemplateChoice
 from processors.single_frame import pipeline as single_frame
@@ -57,6 +58,8 @@ class DetectorProducts:
     difference: differencing.DifferenceResult
     choice: TemplateChoice
     info: VisitInfo
+    completeness: CompletenessCurve
+    """Of fakes that were never in any image that is handed on."""
     forced: NDArray[Any] | None
     """Public DIAForcedSource rows at the known objects; None without known objects."""
     metrics: dict[str, float]
@@ -70,7 +73,7 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
     inputs
         Frames, calibrations, catalogue, template, known objects.
     step
-        Called with the name of each step (single_frame, read, difference, forced) and entered around it, for clocks and
+        Called with the name of each step (single_frame, read, difference, fakes, forced) and entered around it, for clocks and
         progress.
 
     Raises
@@ -91,6 +94,8 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
             image=image.image, variance=image.variance, mask=image.mask, psf=image.psf, wcs=image.wcs
         )
         result = differencing.difference(science, template, info=info)
+    with step("fakes"):
+        curve = measure_completeness(result, visit=inputs.visit, detector=inputs.detector.id)
     with step("forced"):
         rows = None if inputs.known is None else _forced(science, result, inputs.known, info)
     return DetectorProducts(
@@ -99,12 +104,14 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
         difference=result,
         choice=choice,
         info=info,
+        completeness=curve,
         forced=rows,
         metrics={
             **image.metrics,
             "psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * inputs.camera.plate_scale,
             **result.metrics,
             "template_airmass_distance": choice.airmass_distance,
+            **metrics_of(curve),
         },
     )
 

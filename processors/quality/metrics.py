@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from processors.differencing.completeness import combine_metrics, metrics_of
+
 __all__ = ["DETECTOR_THRESHOLDS", "VISIT_THRESHOLDS", "Threshold", "Verdict", "judge", "summarise_visit"]
 
 
@@ -104,7 +106,15 @@ def summarise_visit(detectors: Sequence[Mapping[str, float]], *, planned: int) -
             summary[f"{name}_median"] = float(np.median(values))
             summary[f"{name}_min"] = float(values.min())
             summary[f"{name}_max"] = float(values.max())
-    return summary
+    return summary | _completeness(detectors)
+
+
+def _completeness(detectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the completeness of the whole visit from all its fakes; nothing where no detector had any."""
+    curve = combine_metrics(detectors)
+    if not curve.injected.sum():
+        return {}
+    return {name: value for name, value in metrics_of(curve).items() if math.isfinite(value)}
 
 
 def _level(value: float, threshold: Threshold) -> int:

@@ -26,7 +26,7 @@ from streams.files.release_files import ReleaseFiles
 
 __all__ = ["CcdReport", "run"]
 
-STEPS = ("read", "single_frame", "difference", "forced", "write")
+STEPS = ("read", "single_frame", "difference", "fakes", "forced", "write")
 """In the order in which they are done."""
 
 Progress = Callable[[str, int, int], None]

@@ -109,6 +109,11 @@ def _plots(products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> list
             "Signal-to-noise of the difference at blank sky, beside a unit Gaussian.",
             lambda a: _score(a, products),
         ),
+        (
+            "completeness",
+            "Share of injected fakes that were found, and the fitted curve.",
+            lambda a: _completeness(a, products),
+        ),
         ("difference", "The difference in units of its noise, with the DIASources.", lambda a: _picture(a, products)),
     ]
 
@@ -175,6 +180,20 @@ def _score(axes: Axes, products: DetectorProducts) -> None:
         title=f"standard deviation within 3 sigma {core.std():.3f} (a unit Gaussian has 0.987)" if len(core) else "no sky",
     )  # fmt: skip
     axes.legend()
+
+
+def _completeness(axes: Axes, products: DetectorProducts) -> None:
+    curve = products.completeness
+    some = curve.injected > 0
+    share = curve.found[some] / curve.injected[some]
+    error = np.sqrt(np.maximum(share * (1 - share), 0.25 / curve.injected[some]) / curve.injected[some])
+    axes.errorbar(curve.level[some], share, yerr=error, fmt="o", color="tab:purple")
+    grid = np.linspace(2.0, 12.0, 200)
+    axes.plot(grid, [curve.at(float(snr)) for snr in grid], color="0.5")
+    axes.set(
+        xlabel="signal-to-noise of the fake", ylabel="found", ylim=(-0.05, 1.1),
+        title=f"50 % at {curve.snr50:.2f} +- {curve.snr50_error:.2f}, {int(curve.injected.sum())} fakes",
+    )  # fmt: skip
 
 
 def _picture(axes: Axes, products: DetectorProducts) -> None:

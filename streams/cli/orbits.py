@@ -1,0 +1,114 @@
+"""``nightcast orbits``: the Moving Object Database: import a catalogue, look at orbits, export them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streams.cli.common import JsonOption, console, load, one_sentence_errors, print_json, print_table
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+
+MOST_PROBLEMS = 20
+"""Broken lines that are shown."""
+
+
+@app.command("import")
+def import_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="MPCORB.DAT, extended JSON, or CSV of states; may be gzipped."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="What to call the catalogue (the file's name).")] = None,
+    force: Annotated[bool, typer.Option(help="Take it although it has fewer objects than the one before.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Swap a catalogue of known orbits in, in one step.
+
+    Broken lines are told with their numbers and the rest is read. A catalogue that lacks objects of the one before is refused.
+    """
+    from streams.moving_objects.files import import_file
+
+    with one_sentence_errors():
+        imported = import_file(
+            load(), path, name=name, force=force, say=lambda _: None if as_json else console.print(_)
+        )
+    catalogue = imported.catalogue
+    if as_json:
+        problems = [{"line": p.line, "reason": p.reason, "text": p.text} for p in imported.problems]
+        print_json({"name": catalogue.name, "orbits": catalogue.count, "problems": problems})
+        return
+    for problem in imported.problems[:MOST_PROBLEMS]:
+        console.print(f"  {problem}", markup=False)
+    if len(imported.problems) > MOST_PROBLEMS:
+        console.print(f"  and {len(imported.problems) - MOST_PROBLEMS} more (see --json)")
+    console.print(f"{catalogue.name}: {catalogue.count} orbits are known now.")
+
+
+@app.command("list")
+def list_command(
+    own: Annotated[bool, typer.Option("--own", help="Only orbits of our own discoveries.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List orbits, in order of designations."""
+    with one_sentence_errors():
+        rows, mine = _rows()
+    if own:
+        rows = [row for row in rows if row["designation"] in mine]
+    if as_json:
+        print_json(rows[:limit])
+        return
+    table = [
+        (r["designation"], "own" if r["designation"] in mine else "imported", r["epoch_mjd_tdb"], r["h"], r["arc_days"])
+        for r in rows[:limit]
+    ]
+    columns = ("designation", "origin", "epoch (MJD TDB)", "H", "arc (days)")
+    print_table(f"{len(rows)} orbits", columns, table, empty="No orbit is known: import a catalogue.")
+
+
+@app.command()
+def show(designation: Annotated[str, typer.Argument(help="Such as '2014 AA3'.")], as_json: JsonOption = False) -> None:
+    """Show one orbit: elements with their errors, epoch, magnitude, arc."""
+    from streams.moving_objects.show import describe
+
+    with one_sentence_errors():
+        found = describe(load(), designation)
+    if as_json:
+        print_json(found)
+        return
+    for key, value in found.items():
+        console.print(f"{key:>24}  ", end="")
+        console.print(str(value), markup=False)
+
+
+@app.command()
+def export(
+    path: Annotated[
+        Path, typer.Argument(dir_okay=False, help="File: .dat for MPCORB, .csv for states; .gz is gzipped.")
+    ],
+    own: Annotated[bool, typer.Option("--own", help="Only orbits of our own discoveries.")] = False,
+) -> None:
+    """Write the known orbits to a file."""
+    from streams.moving_objects.files import export_orbits
+
+    with one_sentence_errors():
+        count = export_orbits(load(), path, own_only=own)
+    console.print(f"{path}: {count} orbits", soft_wrap=True)
+
+
+def _rows() -> tuple[list[dict[str, Any]], frozenset[str]]:
+    from streams.compose import Wiring
+    from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
+    from streams.moving_objects.show import plain
+
+    settings = load()
+    wiring = Wiring(settings)
+    at_hand = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
+    return [plain(row) for row in at_hand.rows], at_hand.own

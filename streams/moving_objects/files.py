@@ -1,0 +1,122 @@
+"""Orbit files of people: read into the Moving Object Database, written out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.orbit_files import orbit_file_kind, orbit_pieces, write_orbit_file
+from infra.settings import Settings
+from processors.moving_objects.mpcorb import format_mpcorb
+from processors.moving_objects.orbit_csv import format_orbit_csv
+from processors.moving_objects.orbit_import import import_orbits
+from processors.moving_objects.orbit_table import OrbitProblem, OrbitTable, no_orbits
+from processors.moving_objects.stored_orbits import stored_rows
+from schemas.events import CatalogueImported
+from schemas.orbits import covariances_of, states_of
+from streams.bulk import BulkProducer
+from streams.compose import Wiring
+from streams.moving_objects.orbit_store import import_catalogue, orbits_at_hand, read_orbit_store
+from streams.stage_codec import StageCodec
+
+__all__ = ["Imported", "export_orbits", "import_file", "store_rows", "table_of"]
+
+_SAME_NAME = ("designation", "epoch_mjd_tdb", "h", "g", "n_observations", "n_oppositions", "arc_days", "rms_arcsec")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What became of a file."""
+
+    catalogue: CatalogueImported
+    problems: tuple[OrbitProblem, ...]
+    """Lines that gave no orbit."""
+
+
+def import_file(
+    settings: Settings, path: Path, *, name: str | None = None, force: bool = False, say: Callable[[str], None]
+) -> Imported:
+    """Read an orbit file and swap it in as the catalogue of known orbits.
+
+    Parameters
+    ----------
+    settings
+        The running system.
+    path
+        MPCORB.DAT, the Minor Planet Center's extended JSON, or a CSV of states; plain or gzipped.
+    name
+        What people will call the catalogue; the file's name when not given.
+    force
+        Take it although it has fewer objects than the one before.
+    say
+        Called with a sentence for each step.
+
+    Raises
+    ------
+    OrbitFileError, InvalidOrbitsError
+        When the file cannot be read at all.
+    WorseCatalogueError
+        When it has no orbits, or lacks objects of the catalogue before.
+    """
+    kind = orbit_file_kind(path)
+    say(f"Reading {path.name} as {kind}.")
+    table = import_orbits(kind, orbit_pieces(path, kind))
+    say(f"Read {len(table.orbits)} orbits; {len(table.problems)} lines gave none.")
+    catalogue = store_rows(settings, stored_rows(table), name or path.name, refused=len(table.problems), force=force)
+    return Imported(catalogue=catalogue, problems=table.problems)
+
+
+def store_rows(
+    settings: Settings, rows: NDArray[Any], name: str, *, refused: int = 0, force: bool = False
+) -> CatalogueImported:
+    """Swap rows of orbits in as the catalogue of known orbits."""
+    wiring = Wiring(settings)
+    return import_catalogue(
+        rows,
+        name,
+        events=read_orbit_store(settings.bootstrap, wiring.codec).values(),
+        objects=wiring.objects,
+        producer=BulkProducer(wiring.producer("orbit-import"), StageCodec(wiring.registry)),
+        refused=refused,
+        force=force,
+    )
+
+
+def export_orbits(settings: Settings, path: Path, *, own_only: bool = False) -> int:
+    """Write the orbits of the Moving Object Database as MPCORB (``.dat``) or as states (``.csv``), gzipped by ``.gz``.
+
+    Returns
+    -------
+    int
+        How many were written.
+
+    Raises
+    ------
+    OrbitFileError
+        When the file cannot be written.
+    """
+    wiring = Wiring(settings)
+    at_hand = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
+    rows = at_hand.rows
+    if own_only:
+        rows = rows[np.isin(rows["designation"], sorted(at_hand.own))]
+    table = table_of(rows)
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    text = format_mpcorb(table) if suffixes[-1:] == [".dat"] else format_orbit_csv(table)
+    write_orbit_file(path, text)
+    return len(rows)
+
+
+def table_of(rows: NDArray[Any]) -> OrbitTable:
+    """Return stored rows as the table that files are written from."""
+    orbits = no_orbits(len(rows))
+    for name in _SAME_NAME:
+        orbits[name] = rows[name]
+    orbits["u_parameter"] = rows["uncertainty_code"]
+    orbits["state"] = states_of(rows)
+    return OrbitTable(orbits=orbits, covariances=covariances_of(rows), problems=())

@@ -1,0 +1,81 @@
+"""One orbit for people: elements with their errors, and what is known of the object."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from infra.settings import Settings
+from processors.moving_objects.cometary import cometary_elements, element_sigmas
+from schemas.errors import PermanentFailure
+from schemas.orbits import covariances_of, states_of
+from streams.compose import Wiring
+from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
+
+__all__ = ["UnknownOrbitError", "describe", "plain"]
+
+_ABOUT = (
+    "designation",
+    "packed",
+    "ss_object_id",
+    "epoch_mjd_tdb",
+    "h",
+    "g",
+    "n_observations",
+    "arc_days",
+    "rms_arcsec",
+)
+
+
+class UnknownOrbitError(PermanentFailure):
+    """No orbit of that designation is known."""
+
+    code = "unknown_orbit"
+
+
+def plain(row: Any) -> dict[str, Any]:
+    """Return what is known of an object beside its orbit; identifiers as text, null where unknown."""
+    about: dict[str, Any] = {}
+    for name in _ABOUT:
+        value = row[name].item()
+        if name == "ss_object_id":
+            about[name] = str(value)
+        elif isinstance(value, float):
+            about[name] = None if math.isnan(value) else round(value, 6)
+        elif isinstance(value, int):
+            about[name] = None if value < 0 else value
+        else:
+            about[name] = value
+    return about
+
+
+def describe(settings: Settings, designation: str) -> dict[str, Any]:
+    """Return an object with its elements (degrees, au, MJD TDB) and, where known, their one sigma errors.
+
+    Raises
+    ------
+    UnknownOrbitError
+        When no such orbit is known.
+    """
+    wiring = Wiring(settings)
+    at_hand = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
+    wanted = " ".join(designation.split())
+    found = at_hand.rows[(at_hand.rows["designation"] == wanted) | (at_hand.rows["packed"] == wanted)]
+    if not len(found):
+        raise UnknownOrbitError(f"No orbit of {designation!r} is known; see `nightcast orbits list`.")
+    states, epochs = states_of(found), found["epoch_mjd_tdb"]
+    elements = cometary_elements(states, epochs)[0]
+    sigmas = element_sigmas(states, epochs, covariances_of(found))[0]
+    return {
+        **plain(found[0]),
+        "origin": "own" if str(found[0]["designation"]) in at_hand.own else "imported",
+        **{name: _number(elements[name], sigmas[name]) for name in elements.dtype.names or ()},
+    }
+
+
+def _number(value: Any, sigma: Any) -> Any:
+    if not np.isfinite(value):
+        return None
+    return {"value": float(value), "sigma": float(sigma) if np.isfinite(sigma) else None}
