@@ -27,6 +27,9 @@ STREAK_FILLED = 0.7
 
 STREAK_LONG = 30
 
+_STREAK_ENDS = 3.0
+"""Squares by which a streak's mask goes on beyond its last bright ones."""
+
 STREAK_SCORE = 3.5
 """Score from which a square votes."""
 
@@ -95,7 +98,7 @@ def streak_pixels(snr: Pixels, cosmic_rays: NDArray[np.bool_], fwhm: float) -> N
         True on streaks.
     """
     streaks = np.zeros(snr.shape, dtype=bool)
-    bright = _bright_squares(snr, cosmic_rays)
+    bright = np.asarray(_bright_squares(snr, cosmic_rays))
     for _ in range(4):
         rows, columns = np.nonzero(bright)
         if len(rows) < STREAK_LEAST_BINS:
@@ -110,20 +113,26 @@ def streak_pixels(snr: Pixels, cosmic_rays: NDArray[np.bool_], fwhm: float) -> N
         ):
             break
         low, high = float(along[near].min()), float(along[near].max())
-        streaks |= _line_mask(snr.shape, angle, offset, low, high, fwhm)
+        width = 1.0 + 2.0 * fwhm / STREAK_BIN
+        _paint_line(streaks, angle, offset, low - _STREAK_ENDS, high + _STREAK_ENDS, width)
         bright[rows[near], columns[near]] = False
     return streaks
 
 
-def _bright_squares(snr: Pixels, cosmic_rays: NDArray[np.bool_]) -> NDArray[np.bool_]:
+@njit(cache=True)
+def _bright_squares(snr: Any, cosmic_rays: Any) -> Any:
+    """Tell which squares have a pixel of a high score, or several rejected ones."""
     side = STREAK_BIN
-    rows, columns = snr.shape[0] // side, snr.shape[1] // side
-
-    def squares(image: Pixels) -> Pixels:
-        return image[: rows * side, : columns * side].reshape(rows, side, columns, side)
-
-    rejected = squares(cosmic_rays).sum(axis=(1, 3)) >= STREAK_REJECTED
-    return np.asarray((squares(snr).max(axis=(1, 3)) > STREAK_SCORE) | rejected)
+    out = np.zeros((snr.shape[0] // side, snr.shape[1] // side), dtype=np.bool_)
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            rejected, high = 0, False
+            for r in range(j * side, (j + 1) * side):
+                for c in range(i * side, (i + 1) * side):
+                    high = high or snr[r, c] > STREAK_SCORE
+                    rejected += cosmic_rays[r, c]
+            out[j, i] = high or rejected >= STREAK_REJECTED
+    return out
 
 
 @njit(cache=True)
@@ -173,14 +182,21 @@ def _is_continuous(along: Pixels, length: float, others: int, squares: int) -> b
     return bool(filled / length > max(_needed_part(length), min(4 * chance, 0.9)))
 
 
-def _line_mask(
-    shape: tuple[int, ...], angle: float, offset: float, low: float, high: float, fwhm: float
-) -> NDArray[np.bool_]:
-    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+@njit(cache=True)
+def _paint_line(streaks: Any, angle: float, offset: float, low: float, high: float, width: float) -> None:
+    """Set the pixels near a stretch of a line that is given in squares of `STREAK_BIN` pixels."""
+    cos, sin = np.cos(angle), np.sin(angle)
     middle = (STREAK_BIN - 1) / 2
-    x, y = (columns - middle) / STREAK_BIN, (rows - middle) / STREAK_BIN
-    across = np.abs(x * math.cos(angle) + y * math.sin(angle) - offset)
-    along = -x * math.sin(angle) + y * math.cos(angle)
-    margin = 3.0
-    width = 1.0 + 2.0 * fwhm / STREAK_BIN
-    return np.asarray((across < width) & (along > low - margin) & (along < high + margin))
+    for r in range(streaks.shape[0]):
+        y = (r - middle) / STREAK_BIN
+        first, last = 0.0, streaks.shape[1] - 1.0
+        for slope, start, least, most in ((cos, y * sin - offset, -width, width), (-sin, y * cos, low, high)):
+            if abs(slope) < 1e-9:
+                if not least < start < most:
+                    last = -1.0
+                continue
+            ends = (least - start) / slope, (most - start) / slope
+            first = max(first, min(ends) * STREAK_BIN + middle)
+            last = min(last, max(ends) * STREAK_BIN + middle)
+        for c in range(int(np.ceil(first)), int(np.floor(last)) + 1):
+            streaks[r, c] = True

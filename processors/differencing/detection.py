@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from processors.differencing.blobs import region_boxes
 from processors.differencing.planes import set_plane
 from schemas.masks import MaskPlane
 
@@ -149,19 +149,10 @@ def footprint_sizes(snr: Pixels, peaks: NDArray[Any]) -> NDArray[np.int32]:
 
     A footprint is the connected region of one sign above `FOOTPRINT_LEVEL`.
     """
-    sizes = np.full(len(peaks), 5, dtype=np.int32)
-    for sign in (1, -1):
-        chosen = np.flatnonzero(np.sign(peaks["snr"]) == sign)
-        if len(chosen) == 0:
-            continue
-        labels, _ = ndimage.label(sign * snr > FOOTPRINT_LEVEL)
-        boxes = ndimage.find_objects(labels)
-        for n in chosen:
-            label = labels[peaks["y"][n], peaks["x"][n]]
-            if label > 0:
-                box = boxes[label - 1]
-                sizes[n] = max(s.stop - s.start for s in box) + 4
-    return sizes
+    x, y = (peaks[name].astype(np.int64) for name in ("x", "y"))
+    boxes = region_boxes(snr, x, y, np.sign(peaks["snr"]).astype(np.int64), level=FOOTPRINT_LEVEL)
+    sides = np.maximum(boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]) + 1
+    return np.where(boxes[:, 0] >= 0, sides + 4, 5).astype(np.int32)
 
 
 def mark_detections(mask: NDArray[np.uint16], snr: Pixels) -> NDArray[np.uint16]:

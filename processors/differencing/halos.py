@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from processors.differencing.blobs import region_centres
 from processors.differencing.planes import has_plane
 from schemas.masks import MaskPlane
 
@@ -21,6 +22,9 @@ REACH_PIXELS = 48
 """Radius to which rings are drawn."""
 
 RING_PIXELS = 1.5
+
+_LEAST_RING = 20
+"""Fewest pixels whose median is taken."""
 
 BRILLIANT_SNR = 600.0
 """Signal-to-noise of a static source whose wings are worth flattening."""
@@ -45,76 +49,87 @@ def brilliant_stars(template: Pixels, noise: float, mask: NDArray[np.uint16], fw
     Returns
     -------
     ndarray
-        Columns and rows of the stars, shape (stars, 2), brightest first.
+        Columns and rows of the stars, shape (stars, 2): saturated ones, then the others, brightest first.
     """
     area = 0.36 * fwhm**2 * np.pi
     saturated = has_plane(mask, MaskPlane.SAT_TEMPLATE)
-    rows, columns = np.nonzero((template * np.sqrt(area) / 2 > BRILLIANT_SNR * noise) & ~saturated)
-    peak = _is_highest(template, rows, columns, int(np.ceil(fwhm)))
-    rows, columns = rows[peak], columns[peak]
+    least = BRILLIANT_SNR * noise * 2 / np.sqrt(area)
+    columns, rows = (np.asarray(axis) for axis in _summits(template, saturated, least, int(np.ceil(fwhm))))
     order = np.lexsort((columns, rows, -template[rows, columns]))
-    found = [(float(columns[n]), float(rows[n])) for n in order]
-    labels, count = ndimage.label(saturated, structure=np.ones((3, 3)))
-    centres = ndimage.center_of_mass(saturated, labels, range(1, count + 1)) if count else []
-    return np.array([(float(c), float(r)) for r, c in centres] + found).reshape(-1, 2)
+    found = np.column_stack([columns[order], rows[order]]).astype(float)
+    return np.concatenate([region_centres(saturated), found])
 
 
-def _is_highest(image: Pixels, rows: Pixels, columns: Pixels, reach: int) -> NDArray[np.bool_]:
-    """Tell which pixels no other within a square around them exceeds."""
-    highest = np.ones(len(rows), dtype=bool)
-    for n, (r, c) in enumerate(zip(rows, columns, strict=True)):
-        around = image[max(r - reach, 0) : r + reach + 1, max(c - reach, 0) : c + reach + 1]
-        highest[n] = image[r, c] >= around.max()
-    return highest
+@njit(cache=True)
+def _summits(image: Any, saturated: Any, least: float, reach: int) -> Any:
+    """Return columns and rows of unsaturated pixels above a level that no other within a square around them exceeds."""
+    xs, ys = [0][:0], [0][:0]
+    for r in range(image.shape[0]):
+        for c in range(image.shape[1]):
+            value = image[r, c]
+            if not value > least or saturated[r, c]:
+                continue
+            highest = True
+            for q in range(max(r - reach, 0), min(r + reach + 1, image.shape[0])):
+                for p in range(max(c - reach, 0), min(c + reach + 1, image.shape[1])):
+                    highest = highest and not image[q, p] > value
+            if highest:
+                xs.append(c)
+                ys.append(r)
+    return np.array(xs, dtype=np.int64), np.array(ys, dtype=np.int64)
 
 
 def flatten_halos(
-    difference: Pixels, usable: NDArray[np.bool_], stars: NDArray[np.float64], inner: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Subtract the median of rings around each star.
+    difference: NDArray[np.float32], usable: NDArray[np.bool_], stars: NDArray[np.float64], inner: float
+) -> None:
+    """Subtract the median of rings around each star, in place.
 
     Parameters
     ----------
     difference
-        Pixels, nJy.
+        Pixels, nJy; changed.
     usable
         Pixels that count.
     stars
         Result of `brilliant_stars`.
     inner
         Radius from which rings are drawn, pixels.
-
-    Returns
-    -------
-    tuple of ndarray
-        The flattened image, and what was subtracted.
     """
-    halo = np.zeros(difference.shape, np.float32)
     for x, y in stars:
-        top, left = max(int(y) - REACH_PIXELS, 0), max(int(x) - REACH_PIXELS, 0)
-        box = np.s_[top : int(y) + REACH_PIXELS + 1, left : int(x) + REACH_PIXELS + 1]
-        good = usable[box]
-        rows, columns = np.indices(good.shape)
-        radius = np.hypot(columns + left - x, rows + top - y)
-        profile_radius, profile = _ring_medians(difference[box] - halo[box], good, radius, inner)
-        if len(profile) >= 3:
-            value = np.interp(radius, profile_radius, profile, right=0.0)
-            halo[box] += np.where(radius >= inner, value, 0).astype(np.float32)
-    return (difference - halo).astype(np.float32), halo
+        _flatten(difference, usable, float(x), float(y), float(inner))
 
 
-def _ring_medians(
-    image: Pixels, good: NDArray[np.bool_], radius: Pixels, inner: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    edges = np.arange(inner, REACH_PIXELS + RING_PIXELS, RING_PIXELS)
-    index = np.digitize(radius, edges)
-    centres, medians = [], []
-    for ring in range(1, len(edges)):
-        values = image[good & (index == ring)]
-        if len(values) >= 20:
-            centres.append(edges[ring - 1] + RING_PIXELS / 2)
-            medians.append(float(np.median(values)))
-    if medians:
-        taper = np.clip((REACH_PIXELS - np.array(centres)) / 8, 0, 1)
-        return np.array(centres), np.array(medians) * taper
-    return np.array(centres), np.array(medians)
+@njit(cache=True)
+def _flatten(image: Any, usable: Any, x: float, y: float, inner: float) -> None:
+    """Subtract the medians of rings around one star, straight lines between them, fading out towards the reach."""
+    rings = int(np.ceil((REACH_PIXELS - inner) / RING_PIXELS))
+    if rings < 1:
+        return
+    top, bottom = max(int(y) - REACH_PIXELS, 0), min(int(y) + REACH_PIXELS + 1, image.shape[0])
+    left, right = max(int(x) - REACH_PIXELS, 0), min(int(x) + REACH_PIXELS + 1, image.shape[1])
+    most = (bottom - top) * (right - left)
+    values, index = np.empty(most), np.full(most, -1)
+    counts = np.zeros(rings + 1, dtype=np.int64)
+    n = 0
+    for r in range(top, bottom):
+        for c in range(left, right):
+            ring = int(np.floor((np.hypot(c - x, r - y) - inner) / RING_PIXELS))
+            if usable[r, c] and 0 <= ring < rings:
+                values[n], index[n] = image[r, c], ring
+                counts[ring] += 1
+                n += 1
+    radii, medians = np.empty(rings), np.empty(rings)
+    found = 0
+    for ring in range(rings):
+        if counts[ring] >= _LEAST_RING:
+            radii[found] = inner + (ring + 0.5) * RING_PIXELS
+            taper = min(max((REACH_PIXELS - radii[found]) / 8, 0.0), 1.0)
+            medians[found] = np.median(values[:n][index[:n] == ring]) * taper
+            found += 1
+    if found < 3:
+        return
+    for r in range(top, bottom):
+        for c in range(left, right):
+            radius = np.hypot(c - x, r - y)
+            if inner <= radius <= radii[found - 1]:
+                image[r, c] -= np.float32(np.interp(radius, radii[:found], medians[:found]))

@@ -104,13 +104,14 @@ def measure_stamps(
     half: int,
     pad: int,
     basis: KernelBasis,
+    smoothing: float = 0.0,
 ) -> Stamps:
     """Reduce each stamp to its normal matrix.
 
     Parameters
     ----------
     science, variance
-        Science image (smoothed, if it is to be) and its variance, shape (rows, columns).
+        Science image and its variance, shape (rows, columns).
     template, template_variance
         Template with ``pad`` more pixels on each side.
     usable
@@ -121,13 +122,16 @@ def measure_stamps(
         Margin of the template, at least the kernel's half size.
     basis
         The kernel's basis.
+    smoothing
+        Standard deviation of the Gaussian with which the science image is smoothed first, pixels; 0 for none.
     """
-    raw = convolve_stamps(np.asarray(template, dtype=np.float64), x + pad, y + pad, half, basis.tables, basis.terms)
+    raw = convolve_stamps(np.ascontiguousarray(template), x + pad, y + pad, half, basis.tables, basis.terms)
     count, members = len(x), len(basis.terms)
     model = np.einsum("mn,snp->smp", basis.mixing, raw.reshape(count, members, -1))
     model = np.concatenate([model, np.ones_like(model[:, :1])], axis=1)
     cut = _cutter(x, y, half)
-    target, noise, good = cut(science), cut(variance), cut(usable)
+    noise, good = cut(variance), cut(usable)
+    target = cut(science) if smoothing == 0 else _smoothed(science, usable, template, x, y, half, pad, smoothing)
     template_noise = cut(template_variance[pad : pad + science.shape[0], pad : pad + science.shape[1]])
     total = noise + template_noise + (SYSTEMATIC_FRACTION * target) ** 2
     floor = 1e-6 * max(float(np.median(total)), 1e-30)
@@ -147,6 +151,28 @@ def measure_stamps(
         noise=np.sum(weight * template_noise, axis=1),
         overlap=images @ images.T,
     )
+
+
+def _smoothed(
+    science: NDArray[Any],
+    usable: NDArray[np.bool_],
+    template: NDArray[Any],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    half: int,
+    pad: int,
+    sigma: float,
+) -> Matrix:
+    """Return smoothed stamps; pixels that are not usable, and those beyond the edge, are the template's."""
+    reach = min(int(np.ceil(4 * sigma)), pad)
+    steps = np.arange(-half - reach, half + reach + 1)
+    rows, columns = y[:, None, None] + steps[None, :, None], x[:, None, None] + steps[None, None, :]
+    inside = (rows >= 0) & (rows < science.shape[0]) & (columns >= 0) & (columns < science.shape[1])
+    place = np.clip(rows, 0, science.shape[0] - 1), np.clip(columns, 0, science.shape[1] - 1)
+    pixels = np.where(inside & usable[place], science[place], template[rows + pad, columns + pad]).astype(np.float64)
+    line = np.exp(-0.5 * ((np.arange(2 * half + 1) + reach)[:, None] - np.arange(len(steps))[None, :]) ** 2 / sigma**2)
+    line /= np.sum(np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2))
+    return np.asarray((line @ pixels @ line.T).reshape(len(x), -1))
 
 
 def _cutter(x: NDArray[np.int64], y: NDArray[np.int64], half: int) -> Any:

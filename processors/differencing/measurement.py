@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from processors.differencing.apertures import aperture_fluxes
@@ -220,16 +221,27 @@ def _fill_flags(layers: Layers, rows: Rows) -> None:
         if name.startswith("pixelFlags"):
             rows[name] = 0
     height, width = layers.mask.shape
-    for n in range(len(rows)):
-        ix, iy = int(np.floor(rows["x"][n] + 0.5)), int(np.floor(rows["y"][n] + 0.5))
-        if not (0 <= ix < width and 0 <= iy < height):
-            rows["pixelFlags_offimage"][n] = rows["pixelFlags_edge"][n] = 1
+    x, y = (np.floor(rows[name].astype(float) + 0.5).astype(np.int64) for name in ("x", "y"))
+    outside = (x < 0) | (y < 0) | (x >= width) | (y >= height)
+    rows["pixelFlags_offimage"] = outside
+    reach = rows["bboxSize"].astype(np.int64) // 2
+    around, middle = (np.asarray(_planes_near(layers.mask, x, y, side)) for side in (reach, np.ones_like(reach)))
+    for name, plane in _FLAG_PLANES.items():
+        rows[f"pixelFlags_{name}"] = has_plane(around, plane)
+        if name in _CENTRE_FLAGS:
+            rows[f"pixelFlags_{name}Center"] = has_plane(middle, plane)
+    rows["pixelFlags_edge"] |= outside
+    rows["pixelFlags"] = has_plane(around, UNUSABLE)
+
+
+@njit(cache=True)
+def _planes_near(mask: Any, x: Any, y: Any, reach: Any) -> Any:
+    """Return all planes set in the squares around pixels; none around a pixel outside the image."""
+    out = np.zeros(x.shape[0], dtype=np.uint16)
+    for n in range(x.shape[0]):
+        if not (0 <= x[n] < mask.shape[1] and 0 <= y[n] < mask.shape[0]):
             continue
-        reach = int(rows["bboxSize"][n]) // 2
-        around = layers.mask[max(iy - reach, 0) : iy + reach + 1, max(ix - reach, 0) : ix + reach + 1]
-        middle = layers.mask[max(iy - 1, 0) : iy + 2, max(ix - 1, 0) : ix + 2]
-        for name, plane in _FLAG_PLANES.items():
-            rows[f"pixelFlags_{name}"][n] = has_plane(around, plane).any()
-            if name in _CENTRE_FLAGS:
-                rows[f"pixelFlags_{name}Center"][n] = has_plane(middle, plane).any()
-        rows["pixelFlags"][n] = has_plane(around, UNUSABLE).any()
+        for r in range(max(y[n] - reach[n], 0), min(y[n] + reach[n] + 1, mask.shape[0])):
+            for c in range(max(x[n] - reach[n], 0), min(x[n] + reach[n] + 1, mask.shape[1])):
+                out[n] |= mask[r, c]
+    return out

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
 from processors.differencing.detection import detect_peaks, footprint_sizes, mark_detections, psf_response
-from processors.differencing.fourier import FourierFrame
 from processors.differencing.kernel import Kernel
 from processors.differencing.layers import Layers, ScienceImage, VisitInfo
 from processors.differencing.measurement import measure_sources
 from processors.differencing.planes import DROPPED_CENTRE, grow, has_plane, set_plane
 from processors.differencing.psf import PsfGrid
-from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, matched_filter
+from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, score_again
 from processors.differencing.subtract import Matching
-from processors.differencing.subtraction import Subtraction, checked_science, subtract_template
+from processors.differencing.subtraction import Subtraction, checked_science, psf_sigma, subtract_template, whitened
 from processors.differencing.templates import Template
 from schemas.ids import pack_dia_source_id
 from schemas.masks import MaskPlane
@@ -92,20 +91,29 @@ def difference(
     """
     science = checked_science(science)
     subtraction = subtract_template(science, template, largest_order)
-    layers, matching, kernel = subtraction.layers, subtraction.matching, subtraction.kernel
+    matching, kernel = subtraction.matching, subtraction.kernel
+    layers, score, grid, filters = whitened(subtraction)
+    fwhm = 2.3548 * psf_sigma(layers.psf.mean)
+    score = calibrate_noise(score, layers.usable)
+    np.multiply(layers.variance, np.float32(score.noise_scale**2), out=layers.variance)
+    wings = grow(has_plane(layers.mask, MaskPlane.SAT_TEMPLATE), WING_PIXELS)
     errors = _systematics(systematics or Systematics(), kernel)
-    score, scaled = _score(subtraction.frame, layers, errors)
-    streaks = streak_pixels(score.snr, has_plane(layers.mask, MaskPlane.CR), subtraction.fwhm)
+    judged = add_systematics(score, errors, wings)
+    streaks = streak_pixels(judged.snr, has_plane(layers.mask, MaskPlane.CR), fwhm)
     if streaks.any():
-        score, scaled = _score(subtraction.frame, _without(layers, streaks), errors)
-    layers = scaled
-    peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=subtraction.fwhm)
+        layers = _without(layers, streaks)
+        score = score_again(
+            grid, score, subtraction.matched, layers, lost=subtraction.lost, filters=filters, where=streaks
+        )
+        judged = add_systematics(score, errors, wings)
+    score = judged
+    peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=fwhm)
     rows, fits = measure_sources(layers, peaks, footprint_sizes(score.snr, peaks), info or VisitInfo())
     spoiled = _centre_spoiled(layers.mask, rows)
     sharp = is_sharper_than_psf(layers.difference, layers.variance, layers.usable, layers.psf, fits=fits)
     sharp &= (rows["isDipole"] != 1) & ~spoiled
     sources = _canonical(rows[~sharp & ~spoiled], info)
-    metrics = _metrics(subtraction, layers, score, sources)
+    metrics = _metrics(subtraction, layers, score, sources, fwhm)
     metrics |= {
         "peaks_on_bad_pixels": float(np.count_nonzero(spoiled)),
         "cosmic_rays": float(np.count_nonzero(sharp)),
@@ -150,21 +158,6 @@ def _systematics(floor: Systematics, kernel: Kernel) -> Systematics:
     )
 
 
-def _score(frame: FourierFrame, layers: Layers, systematics: Systematics) -> tuple[ScoreMap, Layers]:
-    score = matched_filter(
-        frame,
-        layers.difference,
-        layers.variance,
-        layers.usable,
-        psf=layers.psf.mean,
-        static=layers.template,
-    )
-    score = calibrate_noise(score, layers.usable)
-    variance = (layers.variance * np.float32(score.noise_scale**2)).astype(np.float32)
-    wings = grow(has_plane(layers.mask, MaskPlane.SAT_TEMPLATE), WING_PIXELS)
-    return add_systematics(score, systematics, wings), replace(layers, variance=variance)
-
-
 def _canonical(rows: NDArray[Any], info: VisitInfo | None) -> NDArray[Any]:
     order = np.lexsort((np.round(rows["x"].astype(float), 3), np.round(rows["y"].astype(float), 3)))
     rows = rows[order]
@@ -173,7 +166,9 @@ def _canonical(rows: NDArray[Any], info: VisitInfo | None) -> NDArray[Any]:
     return rows
 
 
-def _metrics(subtraction: Subtraction, layers: Layers, score: ScoreMap, sources: NDArray[Any]) -> dict[str, float]:
+def _metrics(
+    subtraction: Subtraction, layers: Layers, score: ScoreMap, sources: NDArray[Any], fwhm: float
+) -> dict[str, float]:
     kernel, matching = subtraction.kernel, subtraction.matching
     return {
         "n_sources": float(len(sources)),
@@ -191,7 +186,8 @@ def _metrics(subtraction: Subtraction, layers: Layers, score: ScoreMap, sources:
         "smoothing_sigma_pixels": matching.smoothing_sigma,
         "science_sigma_pixels": matching.science_sigma,
         "template_sigma_pixels": matching.template_sigma,
-        "difference_fwhm_pixels": subtraction.fwhm,
+        "difference_fwhm_pixels": fwhm,
+        "template_noise_correlation": subtraction.noise_correlation,
         "noise_scale": score.noise_scale,
         "usable_fraction": float(np.mean(layers.usable)),
     }

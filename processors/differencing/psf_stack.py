@@ -45,7 +45,7 @@ def stack_psf(image: Pixels, variance: Pixels, mask: NDArray[np.uint16]) -> NDAr
         When the image has no isolated unsaturated star.
     """
     half = min(HALF, (min(image.shape) - 3) // 4)
-    x, y = select_kernel_stars((image, variance), (image, variance), mask, half=half)
+    x, y = select_kernel_stars(image, variance, mask, half=half)
     places = star_centroids(image, x, y, GUESSED_SIGMA)
     total = np.zeros((2 * half + 1, 2 * half + 1))
     for (column, row), cx, cy in zip(places, x, y, strict=True):

@@ -18,8 +18,8 @@ from processors.differencing.sky import SkyMap
 
 __all__ = ["ShiftedSky", "best_offset", "measure_shift", "star_centroids"]
 
-WORTHWHILE_PIXELS = 0.03
-"""Rms of the fitted shift below which the template is not warped again."""
+WORTHWHILE_PIXELS = 0.01
+"""Rms of the fitted shift below which it is left to the kernel."""
 
 Pixels = NDArray[Any]
 
@@ -47,36 +47,49 @@ class ShiftedSky:
 
 
 def measure_shift(
-    science: Pixels, template: Pixels, sky: SkyMap, *, x: Pixels, y: Pixels, sigma: float
+    science: Pixels, template: tuple[Pixels, SkyMap], sky: SkyMap, *, x: Pixels, y: Pixels, sigma: float
 ) -> ShiftedSky | None:
     """Measure how far the template lies from the science image and return the map that takes it there.
 
     Parameters
     ----------
-    science, template
-        Images on the same pixels.
+    science
+        Image.
+    template
+        Image in its own pixels, and its map.
     sky
         Map of the science image.
     x, y
-        Pixels of unsaturated stars.
+        Pixels of unsaturated stars in the science image.
     sigma
         Standard deviation of the broader PSF, pixels.
 
     Returns
     -------
     ShiftedSky or None
-        None when the shift is too small, or the stars too few, to make a second warp worthwhile.
+        None when the shift is too small to matter, or the stars too few.
     """
-    here, there = star_centroids(science, x, y, sigma), star_centroids(template, x, y, sigma)
-    offset = there - here
-    good = np.isfinite(offset).all(axis=1) & (np.hypot(offset[:, 0], offset[:, 1]) < 2.0)
+    image, template_sky = template
     shape = (science.shape[0], science.shape[1])
-    count = int(good.sum())
-    order = 3 if count >= 50 else 1 if count >= 12 else 0
+    ra, dec = sky.all_pix2world(x.astype(float), y.astype(float), 0)
+    columns, rows = (np.floor(np.asarray(p) + 0.5).astype(np.int64) for p in template_sky.all_world2pix(ra, dec, 0))
+    found = star_centroids(image, columns, rows, sigma)
+    here = star_centroids(science, x, y, sigma)
+    good = np.isfinite(here).all(axis=1) & np.isfinite(found).all(axis=1)
+    x, y, here, found = x[good], y[good], here[good], found[good]
+    if len(x) < 5:
+        return None
+    ra, dec = template_sky.all_pix2world(found[:, 0], found[:, 1], 0)
+    there = sky.all_world2pix(ra, dec, 0)
+    # The template's star lies at `there` in the science image's own map: the pixel that should look there is `here`.
+    offset = np.stack(there, axis=1) - here
+    near = np.hypot(offset[:, 0], offset[:, 1]) < 2.0
+    count = int(near.sum())
     if count < 5:
         return None
-    terms = spatial_terms(x[good], y[good], shape, order)
-    shifts = [_robust_fit(terms, offset[good, axis]) for axis in (0, 1)]
+    order = 3 if count >= 50 else 1 if count >= 12 else 0
+    terms = spatial_terms(x[near], y[near], shape, order)
+    shifts = [_robust_fit(terms, offset[near, axis]) for axis in (0, 1)]
     moved = np.stack([terms @ shift for shift in shifts])
     if float(np.sqrt(np.mean(moved**2) * 2)) < WORTHWHILE_PIXELS:
         return None
@@ -118,7 +131,7 @@ def _overlap(science: Pixels, template: Pixels, offset: tuple[int, int]) -> tupl
 
 def star_centroids(image: Pixels, x: Pixels, y: Pixels, sigma: float) -> NDArray[np.float64]:
     """Return windowed centroids (columns, rows) of stars near given pixels, NaN where there is none; shape (stars, 2)."""
-    return np.asarray(_centroids(np.ascontiguousarray(image, dtype=np.float64), x, y, sigma))
+    return np.asarray(_centroids(np.ascontiguousarray(image), x, y, sigma))
 
 
 def _robust_fit(terms: Pixels, values: Pixels) -> NDArray[np.float64]:

@@ -15,26 +15,17 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from processors.differencing.fourier import FourierFrame, gaussian_transfer
+from processors.differencing.fourier import Spectrum, Tile, TileGrid, gaussian_transfer
 from processors.differencing.kernel import Kernel, spatial_terms
-from processors.differencing.psf import PsfGrid, adaptive_moments
+from processors.differencing.psf import adaptive_moments
 
-__all__ = [
-    "Matching",
-    "convolve_template",
-    "convolve_variance",
-    "plan_matching",
-    "remove_background",
-    "whiten",
-    "whitened_psf",
-]
+__all__ = ["Matched", "Matching", "Whitening", "match_images", "plan_matching"]
 
 LEAST_KERNEL_SIGMA = 1.0
 """Standard deviation, pixels, that the matching kernel should have at least in every direction."""
 
 _NOISE_FLOOR = 1e-6
 _PSF_SIZE = 96
-_CELL = 64
 
 Pixels = NDArray[Any]
 
@@ -84,143 +75,110 @@ def _moments(psf: Pixels) -> NDArray[np.float64]:
     return np.array([[xx, xy], [xy, yy]])
 
 
-def convolve_template(frame: FourierFrame, template: Pixels, kernel: Kernel) -> NDArray[np.float32]:
-    """Convolve a padded template with a spatially varying kernel.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """A science image less its matched template, before whitening; all of the science image's shape."""
+
+    raw: NDArray[np.float32]
+    template: NDArray[np.float32]
+    """Template convolved with the kernel, nJy."""
+    template_variance: NDArray[np.float32]
+    """Its variance spread like its light, as a density on large scales, nJy^2."""
+
+
+def match_images(
+    grid: TileGrid,
+    science: tuple[Pixels, NDArray[np.bool_]],
+    template: tuple[Pixels, Pixels],
+    *,
+    margin: int,
+    kernel: Kernel,
+    smoothing: float,
+) -> Matched:
+    """Smooth the science image, convolve the template with its kernel, and subtract, tile by tile.
 
     Parameters
     ----------
-    frame
-        Frame whose padded shape the template has.
+    grid
+        Tiles whose margin holds the kernel and the smoothing.
+    science
+        Image, and which of its pixels are known; others, and those beyond the edge, are taken from the template.
     template
-        Pixels, nJy.
+        Image and variance with ``margin`` more pixels on each side.
     kernel
-        Fitted kernel; its differential background is not added.
+        Fitted kernel; the constant of its differential background is subtracted too.
+    smoothing
+        Standard deviation of the Gaussian that smooths the science image, pixels; 0 for none.
     """
-    spectrum = frame.forward(template)
-    rows, columns = frame.shape
-    total = np.zeros(frame.shape, np.float32)
-    u = spatial_terms(np.arange(columns), np.zeros(columns), frame.shape, 1)[:, 2]
-    v = spatial_terms(np.zeros(rows), np.arange(rows), frame.shape, 1)[:, 1]
-    powers = [(i, d - i) for d in range(kernel.order + 1) for i in range(d + 1)]
-    for (i, j), component in zip(powers, kernel.components(), strict=True):
-        part = frame.back(spectrum * frame.kernel(component))
-        total += part * (u**i).astype(np.float32)[None, :] * (v**j).astype(np.float32)[:, None]
+    frame, shape = grid.frame, grid.shape
+    raw, matched, spread = (np.empty(shape, np.float32) for _ in range(3))
+    components = [frame.kernel(component) for component in kernel.components()]
+    gaussian = frame.gaussian(smoothing) if smoothing > 0 else None
+    for tile in grid:
+        pixels = grid.cut(template[0], tile, margin)
+        spectrum = frame.forward(pixels)
+        convolved = _varying(grid, tile, spectrum, components, kernel.order)
+        image = _science_tile(grid, tile, science, pixels, gaussian)
+        matched[tile.box] = convolved
+        np.subtract(image, convolved, out=raw[tile.box])
+        raw[tile.box] -= np.float32(kernel.background[0])
+        square = kernel.at(*tile.middle) ** 2
+        weight = np.float32(kernel.sum**2 / np.sum(square))
+        variance = frame.whole(frame.forward(grid.cut(template[1], tile, margin)) * (frame.kernel(square) * weight))
+        np.maximum(grid.core(variance, tile), 0, out=spread[tile.box])
+    return Matched(raw=raw, template=matched, template_variance=spread)
+
+
+def _varying(
+    grid: TileGrid, tile: Tile, spectrum: Spectrum, components: list[Spectrum], order: int
+) -> NDArray[np.float32]:
+    """Convolve a tile with a kernel that is a polynomial of the place."""
+    rows, columns = np.arange(tile.top, tile.top + tile.height), np.arange(tile.left, tile.left + tile.width)
+    u = spatial_terms(columns, np.zeros(tile.width), grid.shape, 1)[:, 2].astype(np.float32)[None, :]
+    v = spatial_terms(np.zeros(tile.height), rows, grid.shape, 1)[:, 1].astype(np.float32)[:, None]
+    total = np.zeros((tile.height, tile.width), np.float32)
+    powers = [(i, d - i) for d in range(order + 1) for i in range(d + 1)]
+    for (i, j), component in zip(powers, components, strict=True):
+        part = grid.core(grid.frame.whole(spectrum * component), tile)
+        total += part if i + j == 0 else part * (u**i * v**j)
     return total
 
 
-def convolve_variance(frame: FourierFrame, variance: Pixels, kernel: Pixels) -> NDArray[np.float32]:
-    """Return the variance that a pixel of a convolved image has, given the variance of independent pixels before.
-
-    Parameters
-    ----------
-    frame
-        Frame whose padded shape the variance has.
-    variance
-        Variance before, nJy^2.
-    kernel
-        The kernel, taken as the same everywhere.
-    """
-    return np.maximum(frame.back(frame.forward(variance) * frame.kernel(kernel**2)), 0)
+def _science_tile(
+    grid: TileGrid, tile: Tile, science: tuple[Pixels, Pixels], template: Pixels, gaussian: Pixels | None
+) -> Pixels:
+    if gaussian is None:
+        return science[0][tile.box]
+    known = grid.cut(science[1], tile) > 0
+    filled = np.where(known, grid.cut(science[0], tile), template)
+    return grid.core(grid.frame.whole(grid.frame.forward(filled) * gaussian), tile)
 
 
-def remove_background(difference: Pixels, usable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], float]:
-    """Subtract what is left of the background: a quadratic through the medians of cells.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whitening:
+    """Filter that makes the noise of a difference white, leaving its large scales as they are."""
 
-    Parameters
-    ----------
-    difference
-        Pixels, nJy.
-    usable
-        Pixels that count.
+    kernel: Pixels
+    """Matching kernel at the place."""
+    smoothing: float
+    """Standard deviation of the Gaussian the science image was smoothed with, pixels."""
+    noise: tuple[float, float]
+    """Typical variances of a pixel of the science image and of the template."""
 
-    Returns
-    -------
-    tuple
-        The image without it, and the largest absolute value that was subtracted.
-    """
-    rows, columns = difference.shape
-    values, x, y = [], [], []
-    for top in range(0, rows, _CELL):
-        for left in range(0, columns, _CELL):
-            box = np.s_[top : top + _CELL, left : left + _CELL]
-            pixels = difference[box][usable[box]]
-            if len(pixels) > _CELL * _CELL // 4:
-                values.append(float(np.median(pixels)))
-                x.append(left + _CELL / 2)
-                y.append(top + _CELL / 2)
-    if not values:
-        return np.asarray(difference, dtype=np.float32), 0.0
-    order = 2 if len(values) >= 24 else 1 if len(values) >= 9 else 0
-    terms = spatial_terms(np.array(x), np.array(y), (rows, columns), order)
-    measured = np.array(values)
-    keep = np.ones(len(measured), dtype=bool)
-    solution = np.zeros(terms.shape[1])
-    for _ in range(3):
-        solution = np.linalg.lstsq(terms[keep], measured[keep], rcond=None)[0]
-        residual = measured - terms @ solution
-        sigma = 1.4826 * float(np.median(np.abs(residual[keep])))
-        keep = np.abs(residual) <= 4 * sigma + 1e-12
-    surface = np.zeros((rows, columns))
-    axis_x = spatial_terms(np.arange(columns), np.zeros(columns), (rows, columns), 1)[:, 2]
-    axis_y = spatial_terms(np.zeros(rows), np.arange(rows), (rows, columns), 1)[:, 1]
-    powers = [(i, d - i) for d in range(order + 1) for i in range(d + 1)]
-    for (i, j), value in zip(powers, solution, strict=True):
-        surface += value * np.outer(axis_y**j, axis_x**i)
-    return (difference - surface).astype(np.float32), float(np.max(np.abs(surface)))
+    def transfer(self, size: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return the filter's transfer function on the half plane of a real transform of a size."""
+        power = _power(self.kernel, size)
+        total = self.noise[0] * gaussian_transfer(size, self.smoothing) ** 2 + self.noise[1] * power
+        large_scale = self.noise[0] + self.noise[1] * float(self.kernel.sum()) ** 2
+        if large_scale <= 0:
+            return np.ones_like(power)
+        return np.sqrt(large_scale / np.maximum(total, _NOISE_FLOOR * large_scale)).astype(np.float32)
 
-
-def whiten(
-    frame: FourierFrame, difference: Pixels, *, kernel: Pixels, smoothing: float, noise: tuple[float, float]
-) -> NDArray[np.float32]:
-    """Whiten the noise of a difference, leaving its large scales as they are.
-
-    Parameters
-    ----------
-    frame
-        The image's frame.
-    difference
-        Pixels, 0 where they are unusable.
-    kernel
-        Matching kernel in the middle of the image.
-    smoothing
-        Standard deviation of the Gaussian the science image was smoothed with, pixels.
-    noise
-        Typical variances of a pixel of the science image and of the template.
-    """
-    transfer = _whitening(frame.size, kernel, smoothing, noise)
-    return frame.back(frame.forward(difference) * transfer)
-
-
-def _whitening(
-    size: tuple[int, ...], kernel: Pixels, smoothing: float, noise: tuple[float, float]
-) -> NDArray[np.float32]:
-    full = np.zeros(size, dtype=np.float32)
-    full[: kernel.shape[0], : kernel.shape[1]] = kernel
-    power = np.abs(scipy.fft.rfft2(full)) ** 2
-    total = noise[0] * gaussian_transfer(size, smoothing) ** 2 + noise[1] * power
-    large_scale = noise[0] + noise[1] * float(kernel.sum()) ** 2
-    if large_scale <= 0:
-        return np.ones_like(power)
-    return np.sqrt(large_scale / np.maximum(total, _NOISE_FLOOR * large_scale)).astype(np.float32)
-
-
-def whitened_psf(psf: PsfGrid, *, kernel: Pixels, smoothing: float, noise: tuple[float, float], half: int) -> PsfGrid:
-    """Return the PSF that the whitened difference has, smoothed and whitened like the image.
-
-    Parameters
-    ----------
-    psf
-        PSF of the science image.
-    kernel, smoothing, noise
-        As for `whiten`.
-    half
-        Half size of the PSF wanted, pixels.
-    """
-    size = (_PSF_SIZE, _PSF_SIZE)
-    transfer = _whitening(size, kernel, smoothing, noise) * gaussian_transfer(size, smoothing)
-    middle = _PSF_SIZE // 2
-
-    def change(image: Pixels) -> Pixels:
+    def psf(self, image: Pixels, half: int) -> NDArray[np.float64]:
+        """Return what smoothing and whitening make of a PSF of the science image, cut to a half size."""
+        size = (_PSF_SIZE, _PSF_SIZE)
+        transfer = self.transfer(size) * gaussian_transfer(size, self.smoothing)
+        middle = _PSF_SIZE // 2
         full = np.zeros(size)
         own = min(image.shape[0] // 2, middle - 1)
         cut = image.shape[0] // 2 - own
@@ -230,4 +188,10 @@ def whitened_psf(psf: PsfGrid, *, kernel: Pixels, smoothing: float, noise: tuple
         changed = scipy.fft.irfft2(scipy.fft.rfft2(full) * transfer, s=size)
         return np.asarray(changed[middle - half : middle + half + 1, middle - half : middle + half + 1])
 
-    return psf.map(change)
+
+def _power(kernel: Pixels, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the power spectrum of a small kernel in a frame."""
+    lines = np.zeros((size[0], size[1] // 2 + 1), np.complex64)
+    lines[: kernel.shape[0]] = scipy.fft.rfft(np.asarray(kernel, np.float32), n=size[1], axis=1)
+    spectrum = scipy.fft.fft(lines, axis=0, overwrite_x=True)
+    return np.asarray(spectrum.real**2 + spectrum.imag**2)

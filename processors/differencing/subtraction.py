@@ -9,32 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.differencing.background import remove_background
 from processors.differencing.errors import HopelessDifferenceError, InvalidImageError, TemplateCoverageError
-from processors.differencing.fourier import FourierFrame
+from processors.differencing.fourier import TileGrid
 from processors.differencing.halos import brilliant_stars, flatten_halos
 from processors.differencing.kernel import Kernel, measure_stamps, require_stamps
 from processors.differencing.kernel_basis import make_basis
 from processors.differencing.kernel_fit import fit_kernel
-from processors.differencing.kernel_stars import select_kernel_stars
+from processors.differencing.kernel_stars import select_kernel_stars, stands_out
 from processors.differencing.layers import Layers, ScienceImage
 from processors.differencing.planes import UNUSABLE, combine_masks, has_plane, is_lost, set_plane
 from processors.differencing.psf import PsfGrid, adaptive_moments
 from processors.differencing.registration import measure_shift
+from processors.differencing.score import ScoreMap, TileFilters, score_tiles
 from processors.differencing.sky import pixel_scale
-from processors.differencing.subtract import (
-    Matching,
-    convolve_template,
-    convolve_variance,
-    plan_matching,
-    remove_background,
-    whiten,
-    whitened_psf,
-)
+from processors.differencing.subtract import Matched, Matching, Whitening, match_images, plan_matching
 from processors.differencing.templates import Template
-from processors.differencing.warp import WarpedTemplate, coverage, warp_template
+from processors.differencing.warp import WarpedTemplate, coarse_grid, coverage, warp_psf, warp_template
 from schemas.masks import MaskPlane
 
-__all__ = ["Subtraction", "checked_science", "subtract_template"]
+__all__ = ["Subtraction", "checked_science", "psf_sigma", "subtract_template", "whitened"]
 
 LEAST_COVERAGE = 0.1
 """Part of the detector below which nothing is differenced (ip_diffim refuses the same)."""
@@ -51,19 +45,28 @@ STAMP_HALF = 12
 MEASURE_SPACING = 256.0
 """Largest distance of PSF nodes, pixels."""
 
+WHITENING_REACH = 14
+"""Pixels beyond which the whitening filter has died away."""
+
 Pixels = NDArray[Any]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subtraction:
-    """A white difference and how it was made."""
+    """A difference before whitening, and how it was made."""
 
-    layers: Layers
-    frame: FourierFrame
+    matched: Matched
+    mask: NDArray[np.uint16]
+    """Planes of both images."""
+    usable: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+    science: ScienceImage
+    science_psf: PsfGrid
     kernel: Kernel
     matching: Matching
-    fwhm: float
     coverage: float
+    noise_correlation: float
     background: float
     residual_ratio: float
     stamp_chi2: float
@@ -80,14 +83,18 @@ def checked_science(science: ScienceImage) -> ScienceImage:
     shape = science.image.shape
     if len(shape) != 2 or science.variance.shape != shape or science.mask.shape != shape:
         raise InvalidImageError("Image, variance and mask of a science image must have one two-dimensional shape.")
-    absent = ~np.isfinite(science.image) | ~np.isfinite(science.variance)
-    mask = np.where(absent, science.mask | np.uint16(MaskPlane.NO_DATA), science.mask).astype(np.uint16)
+    absent = ~np.isfinite(science.image)
+    absent |= ~np.isfinite(science.variance)
+    image, variance, mask = science.image, science.variance, science.mask
+    if absent.any():
+        mask = mask | (absent * np.uint16(MaskPlane.NO_DATA))
+        image, variance = np.where(absent, 0, image), np.where(absent, 0, variance)
     if not (~has_plane(mask, UNUSABLE)).any():
         raise InvalidImageError("No pixel of the science image can be used.")
     return ScienceImage(
-        image=np.where(absent, 0, science.image).astype(np.float32),
-        variance=np.where(absent, 0, science.variance).astype(np.float32),
-        mask=mask,
+        image=np.ascontiguousarray(image, dtype=np.float32),
+        variance=np.ascontiguousarray(variance, dtype=np.float32),
+        mask=np.ascontiguousarray(mask, dtype=np.uint16),
         psf=science.psf,
         wcs=science.wcs,
     )
@@ -111,60 +118,74 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
         When the images cannot be subtracted.
     """
     shape = (science.image.shape[0], science.image.shape[1])
-    middle = ((shape[1] - 1) / 2, (shape[0] - 1) / 2)
-    psf_image = np.asarray(science.psf.at(*middle))
+    psf_image = np.asarray(science.psf.at((shape[1] - 1) / 2, (shape[0] - 1) / 2))
     science_psf = PsfGrid.sample(science.psf, shape, psf_image.shape[0] // 2, MEASURE_SPACING)
-    pad = max(24, science_psf.half + 4)
-    warped = warp_template(template, science.wcs, shape, pad)
-    covered = coverage(warped)
-    if covered < LEAST_COVERAGE:
-        raise TemplateCoverageError(
-            f"The template covers {covered:.1%} of the detector; {LEAST_COVERAGE:.0%} is needed."
-        )
-    matching = plan_matching(science_psf.mean, warped.psf)
-    frame = FourierFrame(shape, pad)
+    matching, stars, warped, covered = _aligned(science, template, science_psf)
     mask = _joined_mask(science.mask, warped, matching)
-    usable = ~has_plane(mask, UNUSABLE)
-    image = _smoothed(frame, science.image, ~is_lost(mask), warped.image, matching.smoothing_sigma)
-    x, y = _stars(image, science.variance, warped, mask)
-    shifted = measure_shift(
-        image,
-        _inner(warped.image, pad),
-        science.wcs,
-        x=x,
-        y=y,
-        sigma=max(matching.science_sigma, matching.template_sigma),
+    usable, lost = ~has_plane(mask, UNUSABLE), is_lost(mask)
+    kernel = _fit(science, warped, usable, stars, matching, largest_order)
+    reach = max(kernel.basis.half, math.ceil(5 * matching.smoothing_sigma)) + 1
+    matched = match_images(
+        TileGrid(shape, reach),
+        (science.image, ~lost),
+        (warped.image, warped.variance),
+        margin=warped.pad,
+        kernel=kernel,
+        smoothing=matching.smoothing_sigma,
     )
-    if shifted is not None:
-        warped = warp_template(template, shifted, shape, pad)
-    kernel = _fit(image, science.variance, warped, usable, (x, y), matching, largest_order)
-    matched = convolve_template(frame, warped.image, kernel)
-    raw, background = remove_background(image - matched - np.float32(kernel.background[0]), usable)
-    noise = math.sqrt(float(np.median(science.variance[usable])))
+    background = remove_background(matched.raw, usable)
+    noise = math.sqrt(float(np.median(science.variance[::5, ::5][usable[::5, ::5]])))
     fwhm = 2.3548 * matching.science_sigma
-    raw, _ = flatten_halos(raw, usable, brilliant_stars(matched, noise, mask, fwhm), 1.5 * fwhm)
-    middle_kernel = kernel.at(*middle)
-    spread = convolve_variance(frame, warped.variance, middle_kernel)
-    ratio, chi2 = _residuals(kernel, raw, matched, science.variance * matching.smoothing_noise + spread, usable)
+    flatten_halos(matched.raw, usable, brilliant_stars(matched.template, noise, mask, fwhm), 1.5 * fwhm)
+    variance = science.variance, matched.template_variance, matching.smoothing_noise
+    ratio, chi2 = _residuals(kernel, matched, variance, usable)
     if ratio > HOPELESS_RESIDUAL:
         raise HopelessDifferenceError(f"Residuals of the kernel stars hold {ratio:.0%} of their power.")
-    layers = _layers(science, spread, frame, mask, raw, matched, middle_kernel, matching, science_psf)
-    fwhm = 2.3548 * _sigma_of(layers.psf.mean)
     return Subtraction(
-        layers=layers,
-        frame=frame,
+        matched=matched,
+        mask=mask,
+        usable=usable,
+        lost=lost,
+        science=science,
+        science_psf=science_psf,
         kernel=kernel,
         matching=matching,
-        fwhm=fwhm,
         coverage=covered,
+        noise_correlation=warped.noise_correlation,
         background=background,
         residual_ratio=ratio,
         stamp_chi2=chi2,
     )
 
 
-def _inner(image: Pixels, pad: int) -> Pixels:
-    return image[pad : image.shape[0] - pad, pad : image.shape[1] - pad]
+def _aligned(
+    science: ScienceImage, template: Template, science_psf: PsfGrid
+) -> tuple[Matching, tuple[Places, Places], WarpedTemplate, float]:
+    """Choose the kernel's stars, and warp the template once, with the shift that they show taken out."""
+    shape = (science.image.shape[0], science.image.shape[1])
+    pad = max(24, science_psf.half + 4)
+    grid = coarse_grid(template.wcs, science.wcs, shape, pad)
+    matching = plan_matching(science_psf.mean, warp_psf(template.psf, grid))
+    half = _stamp_half(shape)
+
+    def in_template(x: Places, y: Places) -> NDArray[np.bool_]:
+        ra, dec = science.wcs.all_pix2world(x.astype(float), y.astype(float), 0)
+        columns, rows = template.wcs.all_world2pix(ra, dec, 0)
+        return stands_out(template.image, template.variance, template.mask, columns, rows, half // 2)
+
+    stars = select_kernel_stars(science.image, science.variance, science.mask, half=half, accepts=in_template)
+    width = max(matching.science_sigma, matching.template_sigma)
+    shifted = measure_shift(
+        science.image, (template.image, template.wcs), science.wcs, x=stars[0], y=stars[1], sigma=width
+    )
+    warped = warp_template(template, shifted or science.wcs, shape, pad)
+    covered = coverage(warped)
+    if covered < LEAST_COVERAGE:
+        raise TemplateCoverageError(
+            f"The template covers {covered:.1%} of the detector; {LEAST_COVERAGE:.0%} is needed."
+        )
+    require_stamps(len(stars[0]))
+    return matching, stars, warped, covered
 
 
 def _joined_mask(science: NDArray[np.uint16], warped: WarpedTemplate, matching: Matching) -> NDArray[np.uint16]:
@@ -183,111 +204,120 @@ def _joined_mask(science: NDArray[np.uint16], warped: WarpedTemplate, matching: 
     return mask
 
 
-def _smoothed(frame: FourierFrame, image: Pixels, known: NDArray[np.bool_], filling: Pixels, sigma: float) -> Pixels:
-    """Return the science image smoothed by a Gaussian; unknown pixels, and those beyond the edge, are the template's."""
-    pad = frame.pad
-    filled = np.array(filling, dtype=np.float32)
-    inner = filled[pad : pad + frame.shape[0], pad : pad + frame.shape[1]]
-    inner[known] = image[known]
-    if sigma == 0.0:
-        return inner.copy()
-    return frame.back(frame.forward(filled) * frame.gaussian(sigma))
-
-
-def _stars(
-    image: Pixels, variance: Pixels, warped: WarpedTemplate, mask: NDArray[np.uint16]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    inner = _inner(warped.image, warped.pad), _inner(warped.variance, warped.pad)
-    x, y = select_kernel_stars((image, variance), inner, mask, half=_stamp_half(image.shape))
-    require_stamps(len(x))
-    return x, y
-
-
 def _stamp_half(shape: tuple[int, ...]) -> int:
     return min(STAMP_HALF, (min(shape) - 3) // 4)
 
 
 def _fit(
-    image: Pixels,
-    variance: Pixels,
+    science: ScienceImage,
     warped: WarpedTemplate,
     usable: NDArray[np.bool_],
-    stars: tuple[NDArray[np.int64], NDArray[np.int64]],
+    stars: tuple[Places, Places],
     matching: Matching,
     largest_order: int,
 ) -> Kernel:
+    shape = (usable.shape[0], usable.shape[1])
     basis = make_basis(matching.kernel_sigma, largest_half=min(16, warped.pad))
     stamps = measure_stamps(
-        image,
-        variance,
+        science.image,
+        science.variance,
         warped.image,
         warped.variance,
         usable,
         x=stars[0],
         y=stars[1],
-        half=_stamp_half(image.shape),
+        half=_stamp_half(shape),
         pad=warped.pad,
         basis=basis,
+        smoothing=matching.smoothing_sigma,
     )
-    return fit_kernel(stamps, basis, (image.shape[0], image.shape[1]), largest_order=largest_order)
+    return fit_kernel(stamps, basis, shape, largest_order=largest_order)
 
 
 def _residuals(
-    kernel: Kernel, raw: Pixels, matched: Pixels, variance: Pixels, usable: NDArray[np.bool_]
+    kernel: Kernel, matched: Matched, variance: tuple[Pixels, Pixels, float], usable: NDArray[np.bool_]
 ) -> tuple[float, float]:
     """Return, over the kernel's stamps, residual power beyond noise per power of the stars, and chi squared per pixel."""
     ratios, chi2 = [], []
     half = STAMP_HALF // 2
+    spread = np.float32(np.sum(kernel.at(*((n - 1) / 2 for n in kernel.shape[::-1])) ** 2) / kernel.sum**2)
     for x, y in zip(kernel.stamp_x, kernel.stamp_y, strict=True):
         box = np.s_[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
         good = usable[box]
-        noise = variance[box][good].astype(np.float64)
-        residual = raw[box][good].astype(np.float64) ** 2
-        power = float(np.sum(matched[box][good].astype(np.float64) ** 2))
+        noise = (variance[0][box] * variance[2] + variance[1][box] * spread)[good].astype(np.float64)
+        residual = matched.raw[box][good].astype(np.float64) ** 2
+        power = float(np.sum(matched.template[box][good].astype(np.float64) ** 2))
         if power > 0 and good.any():
             ratios.append(max(float(np.sum(residual - noise)), 0.0) / power)
             chi2.append(float(np.mean(residual / np.maximum(noise, 1e-30))))
     return (float(np.median(ratios)), float(np.median(chi2))) if ratios else (0.0, 1.0)
 
 
-def _layers(
-    science: ScienceImage,
-    spread: Pixels,
-    frame: FourierFrame,
-    mask: NDArray[np.uint16],
-    raw: Pixels,
-    matched: Pixels,
-    middle: Pixels,
-    matching: Matching,
-    science_psf: PsfGrid,
-) -> Layers:
-    usable = ~has_plane(mask, UNUSABLE)
-    rows, columns = frame.shape
-    template_variance = spread / np.float32(np.sum(middle**2))
-    noise = float(np.median(science.variance[usable])), float(np.median(template_variance[usable]))
-    white = whiten(
-        frame, np.where(is_lost(mask), 0, raw), kernel=middle, smoothing=matching.smoothing_sigma, noise=noise
+def whitened(subtraction: Subtraction) -> tuple[Layers, ScoreMap, TileGrid, TileFilters]:
+    """Whiten a difference and score it; the score's errors are those of the variance plane."""
+    shape = (subtraction.mask.shape[0], subtraction.mask.shape[1])
+    science, kernel, matched = subtraction.science, subtraction.kernel, subtraction.matched
+    own = subtraction.science_psf.half
+    half = min(own + 4, 30)
+    grid = TileGrid(shape, half + WHITENING_REACH)
+    filters = TileFilters.of(grid, science.psf, _whitenings(grid, subtraction), half=half, own=own)
+    variance = science.variance + matched.template_variance
+    white, score = score_tiles(
+        grid,
+        matched.raw,
+        variance=variance,
+        lost=subtraction.lost,
+        usable=subtraction.usable,
+        static=matched.template,
+        filters=filters,
     )
-    psf = whitened_psf(
-        science_psf, kernel=middle, smoothing=matching.smoothing_sigma, noise=noise, half=min(science_psf.half + 4, 30)
-    )
-    smooth_psf = whitened_psf(
-        science_psf, kernel=middle, smoothing=matching.smoothing_sigma, noise=(0.0, 0.0), half=science_psf.half
-    )
-    return Layers(
-        difference=np.where(usable, white, 0).astype(np.float32),
-        variance=(science.variance + np.float32(middle.sum() ** 2) * template_variance).astype(np.float32),
-        mask=mask,
-        usable=usable,
-        psf=psf,
+    middle = kernel.at((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    smoothing = Whitening(kernel=middle, smoothing=subtraction.matching.smoothing_sigma, noise=(0.0, 0.0))
+    smooth_psf = subtraction.science_psf.map(lambda image: smoothing.psf(image, own))
+    factor = np.float32(_noise_factor(middle, smooth_psf.mean) / kernel.sum**2)
+    layers = Layers(
+        difference=white,
+        variance=variance,
+        mask=subtraction.mask,
+        usable=subtraction.usable,
+        psf=filters.psf,
         science=science.image,
         science_variance=science.variance,
-        science_psf=science_psf,
-        template=matched,
-        template_variance=(template_variance * np.float32(_noise_factor(middle, smooth_psf.mean))).astype(np.float32),
+        science_psf=subtraction.science_psf,
+        template=matched.template,
+        template_variance=matched.template_variance * factor,
         template_psf=smooth_psf,
         wcs=science.wcs,
-        pixel_scale=pixel_scale(science.wcs, (columns - 1) / 2, (rows - 1) / 2),
+        pixel_scale=pixel_scale(science.wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2),
+    )
+    return layers, score, grid, filters
+
+
+def _whitenings(grid: TileGrid, subtraction: Subtraction) -> list[list[Whitening]]:
+    """Return the whitening of every tile: its own kernel, its own depths of both images."""
+    rows: list[list[Whitening]] = [[] for _ in range(grid.rows)]
+    kernel, matched = subtraction.kernel, subtraction.matched
+    whole = _depths(subtraction.science.variance, matched.template_variance, subtraction.usable, kernel.sum)
+    for tile in grid:
+        box = tile.box
+        own = _depths(
+            subtraction.science.variance[box], matched.template_variance[box], subtraction.usable[box], kernel.sum
+        )
+        noise = own or whole or (1.0, 0.0)
+        smoothing = subtraction.matching.smoothing_sigma
+        rows[tile.row].append(Whitening(kernel=kernel.at(*tile.middle), smoothing=smoothing, noise=noise))
+    return rows
+
+
+def _depths(
+    science: Pixels, template: Pixels, usable: NDArray[np.bool_], kernel_sum: float
+) -> tuple[float, float] | None:
+    good = usable[::4, ::4]
+    if not good.any():
+        return None
+    return (
+        float(np.median(science[::4, ::4][good])),
+        float(np.median(template[::4, ::4][good])) / max(kernel_sum**2, 1e-30),
     )
 
 
@@ -299,7 +329,8 @@ def _noise_factor(kernel: Pixels, psf: Pixels) -> float:
     return float(np.sum(convolved**2) / np.sum(np.asarray(psf) ** 2))
 
 
-def _sigma_of(psf: Pixels) -> float:
+def psf_sigma(psf: Pixels) -> float:
+    """Return a PSF image's standard deviation under an adaptive Gaussian weight, pixels."""
     half = psf.shape[0] // 2
     xx, yy, _, _ = adaptive_moments(np.asarray(psf, dtype=np.float64), float(half), float(half), 1.5, float(half))
     return math.sqrt((xx + yy) / 2)

@@ -88,10 +88,9 @@ def _present(template: Template) -> tuple[NDArray[np.float32], NDArray[np.float3
     absent = ~np.isfinite(template.image)
     absent |= ~np.isfinite(template.variance)
     absent |= has_plane(template.mask, MaskPlane.NO_DATA)
-    image, variance, mask = (
-        np.ascontiguousarray(plane, dtype=kind)
-        for plane, kind in ((template.image, np.float32), (template.variance, np.float32), (template.mask, np.uint16))
-    )
+    image: NDArray[np.float32] = np.ascontiguousarray(template.image, dtype=np.float32)
+    variance: NDArray[np.float32] = np.ascontiguousarray(template.variance, dtype=np.float32)
+    mask: NDArray[np.uint16] = np.ascontiguousarray(template.mask, dtype=np.uint16)
     if not absent.any():
         return image, variance, mask
     return (

@@ -8,7 +8,7 @@ from processors.differencing.errors import TooFewKernelStarsError
 from processors.differencing.kernel import Kernel, measure_stamps
 from processors.differencing.kernel_basis import KernelBasis, convolve_stamps, make_basis
 from processors.differencing.kernel_fit import fit_kernel
-from processors.differencing.kernel_stars import select_kernel_stars
+from processors.differencing.kernel_stars import select_kernel_stars, stands_out
 
 PAD = 20
 
@@ -123,10 +123,24 @@ def test_stars_are_chosen_isolated_unmasked_and_bright() -> None:
     image = gaussian_field(shape, x, y, np.array([1e5, 1e5, 1e5, 1e5, 300.0]), 2.0)
     mask = np.zeros(shape, "u2")
     mask[60, 100] = 2
-    chosen = select_kernel_stars((image, np.full(shape, 100.0)), (image, np.full(shape, 25.0)), mask, half=12)
+    chosen = select_kernel_stars(image, np.full(shape, 100.0), mask, half=12)
     assert [tuple(map(int, place)) for place in zip(*chosen, strict=True)] == [(50, 50)]
 
 
 def test_an_empty_image_has_no_stars() -> None:
     empty = np.zeros((100, 100)), np.ones((100, 100))
-    assert len(select_kernel_stars(empty, empty, np.zeros((100, 100), "u2"), half=12)[0]) == 0
+    assert len(select_kernel_stars(*empty, np.zeros((100, 100), "u2"), half=12)[0]) == 0
+
+
+def test_a_star_that_the_template_lacks_or_masks_is_not_chosen() -> None:
+    shape = (120, 120)
+    x, y = np.array([30.0, 90.0, 60.0]), np.array([30.0, 30.0, 90.0])
+    image = gaussian_field(shape, x, y, np.full(3, 1e5), 2.0)
+    other = gaussian_field(shape, x[:2], y[:2], np.full(2, 1e5), 2.0)
+    mask = np.zeros(shape, "u2")
+    mask[33, 88] = 2
+    found = stands_out(other, np.full(shape, 25.0), mask, np.append(x, -50.0), np.append(y, 3.0), 6)
+    np.testing.assert_array_equal(found, [True, False, False, False])
+    every = np.full(shape, 100.0)
+    chosen = select_kernel_stars(image, every, np.zeros(shape, "u2"), half=12, accepts=lambda x, y: x < 50)
+    assert list(zip(*chosen, strict=True)) == [(30, 30)]

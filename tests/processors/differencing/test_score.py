@@ -3,25 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from processors.differencing.fourier import FourierFrame
-from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, matched_filter
+from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise
 from tests.support.difference_scenes import Moffat, add_sources
+from tests.support.score_maps import score_white
 
-SHAPE = (300, 320)
+SHAPE = (300, 520)
+"""Two tiles."""
 PSF = Moffat(4.0).draw(0, 0)
 
 
 def score_of(
     image: np.ndarray, variance: float = 25.0, usable: np.ndarray | None = None, static: np.ndarray | None = None
 ) -> ScoreMap:
-    return matched_filter(
-        FourierFrame(SHAPE, 24),
-        image,
-        np.full(SHAPE, variance, "f4"),
-        np.ones(SHAPE, bool) if usable is None else usable,
-        psf=PSF,
-        static=np.zeros(SHAPE) if static is None else static,
-    )
+    return score_white(image, PSF, variance, usable=usable, static=static)
 
 
 def test_noise_has_a_score_of_standard_deviation_one_up_to_the_edge() -> None:
@@ -82,3 +76,10 @@ def test_bright_static_sources_lower_the_score_around_them_only() -> None:
     assert careful.snr[50, 50] == pytest.approx(plain.snr[50, 50], rel=1e-3)
     in_wings = add_systematics(plain, Systematics(flux_fraction=0.01), ~wings)
     assert in_wings.snr[100, 150] < careful.snr[100, 150]
+
+
+def test_the_seam_between_tiles_is_not_seen() -> None:
+    image = np.random.default_rng(4).normal(scale=5.0, size=SHAPE)
+    add_sources(image, Moffat(4.0), [259.6], [100.0], [5000.0])
+    here, moved = score_of(image), score_of(np.roll(image, 100, axis=1))
+    np.testing.assert_allclose(here.snr[40:-40, 200:320], moved.snr[40:-40, 300:420], atol=2e-4)

@@ -111,3 +111,17 @@ def test_a_ra_of_zero_is_no_border() -> None:
     assert isinstance(science, WCS)
     warped = warp_template(as_template(np.ones((120, 120)), template), science, (80, 80), 0)
     assert coverage(warped) == 1.0
+
+
+@pytest.mark.parametrize("rotation", [3.0, 20.0, 40.0, 93.0, 180.0, -87.0])
+def test_two_passes_give_what_one_does(rotation: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    science_wcs, template_wcs = tan_wcs((150, 160)), tan_wcs((260, 270), rotation_deg=rotation)
+    x, y = np.random.default_rng(5).uniform(10, 140, (2, 20))
+    places = template_wcs.wcs_world2pix(*science_wcs.wcs_pix2world(x, y, 0), 0)
+    template = as_template(star_field((260, 270), *places), template_wcs)
+    fast = warp_template(template, science_wcs, (150, 160), 20)
+    monkeypatch.setattr("processors.differencing.resample.TWO_PASS_SLOPE", -1.0)
+    slow = warp_template(template, science_wcs, (150, 160), 20)
+    np.testing.assert_allclose(fast.image, slow.image, atol=1.3e-3 * slow.image.max())
+    np.testing.assert_array_equal(fast.mask, slow.mask)
+    assert 0.8 < fast.noise_correlation < 0.9
