@@ -1,9 +1,9 @@
 """The mathematics of an orbit fit, compiled: residuals with their partials, damped normal equations, one iteration loop.
 
 An orbit is carried in six numbers about the line of sight of one detection of the arc (the reference): the offset (a, b) on
-its tangent plane, the inverse distance g, and their rates,
+its tangent plane and its rates, the inverse distance g, and the radial velocity w,
 
-    position = observer + (n + a E + b N) / g,      velocity = observer's velocity + (a' E + b' N + g' n) / g.
+    position = observer + (n + a E + b N) / g,      velocity = observer's velocity + (a' E + b' N) / g + w n.
 
 In these numbers the sky positions of a short arc are nearly linear (Bernstein and Khushalani 2000, AJ 120, 3323), for a
 main-belt asteroid as for a TNO whose distance and radial velocity are all but unknown; in Cartesian coordinates they are not.
@@ -51,7 +51,7 @@ def to_state(p: Floats, reference: Floats, state: Floats) -> None:
     for i in range(3):
         n, e, t = reference[LINE_OF_SIGHT + i], reference[EAST + i], reference[NORTH + i]
         state[i] = reference[OBSERVER + i] + (n + p[0] * e + p[1] * t) / p[2]
-        state[i + 3] = reference[OBSERVER_VELOCITY + i] + (p[3] * e + p[4] * t + p[5] * n) / p[2]
+        state[i + 3] = reference[OBSERVER_VELOCITY + i] + (p[3] * e + p[4] * t) / p[2] + p[5] * n
 
 
 @numba.njit(cache=True)
@@ -69,7 +69,7 @@ def from_state(state: Floats, reference: Floats, p: Floats) -> None:
         p[4] += v * reference[NORTH + i]
         p[5] += v * reference[LINE_OF_SIGHT + i]
     p[2] = 1.0 / p[2] if p[2] != 0.0 else -1.0
-    for k in (0, 1, 3, 4, 5):
+    for k in (0, 1, 3, 4):
         p[k] *= p[2]
 
 
@@ -82,10 +82,10 @@ def state_partials(p: Floats, reference: Floats, out: Floats) -> None:
         out[i, 0] = e / p[2]
         out[i, 1] = t / p[2]
         out[i, 2] = -(n + p[0] * e + p[1] * t) / p[2] ** 2
-        out[i + 3, 2] = -(p[3] * e + p[4] * t + p[5] * n) / p[2] ** 2
+        out[i + 3, 2] = -(p[3] * e + p[4] * t) / p[2] ** 2
         out[i + 3, 3] = e / p[2]
         out[i + 3, 4] = t / p[2]
-        out[i + 3, 5] = n / p[2]
+        out[i + 3, 5] = n
 
 
 @numba.njit(cache=True)
@@ -250,7 +250,7 @@ def normal_equations(
 
 
 @numba.njit(cache=True)
-def solve(matrix: Floats, vector: Floats, damping: float, step: Floats) -> bool:
+def solve(matrix: Floats, vector: Floats, damping: float, step: Floats) -> bool:  # noqa: PLR0912
     """Solve ``(M + damping diag M) step = vector`` by Cholesky on the scaled matrix; False if it is not positive definite."""
     size = vector.shape[0]
     scale = np.empty(size)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.moving_objects.arcs import LINE_OF_SIGHT, OBSERVER, OBSERVER_VELOCITY, TIME
+from processors.moving_objects.arcs import LINE_OF_SIGHT, TIME
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2
 from processors.moving_objects.fit_kernels import (
     chi_square,
@@ -25,7 +25,7 @@ __all__ = [
     "binding",
     "covariance_of",
     "minimise",
-    "radial_prior",
+    "bound_prior",
     "reference_row",
 ]
 
@@ -52,6 +52,10 @@ RANGE_STEP = 3.0
 SETTLED = 1e-4
 """Square of the step left, in sigmas, below which a fit that cannot go on has converged."""
 
+BINDING_PER_RADIAL = 5.0 / 3.0
+"""Width of the prior of the energy over that of the radial velocity: 0.25 where that is 0.15, so that a parabola is at two
+sigmas."""
+
 SPEED_MOST = 4.0
 """Steps to more than this many times the square of the escape velocity are refused: 1I near the Sun had 1.5."""
 
@@ -75,26 +79,45 @@ def binding(state: Floats) -> float:
 
 
 @numba.njit(cache=True)
-def radial_prior(p: Floats, reference: Floats, width: float, matrix: Floats, vector: Floats) -> float:
-    """Add to the normal equations that the heliocentric velocity along the line of sight is 0 +- ``width``; return its chi2.
+def _pseudo_observation(value: float, slope: Floats, frame: Floats, matrix: Floats, vector: Floats) -> None:
+    """Add to the normal equations that ``value``, in sigmas, should be 0; ``slope`` (6,) is by the Cartesian state."""
+    row = np.zeros(6)
+    for j in range(6):
+        for i in range(6):
+            row[j] += slope[i] * frame[i, j]
+    for i in range(6):
+        vector[i] -= row[i] * value
+        for j in range(6):
+            matrix[i, j] += row[i] * row[j]
 
-    A velocity of ``width`` times escape, so that an arc too short to tell the radial velocity stays bound.
+
+@numba.njit(cache=True)
+def bound_prior(state: Floats, frame: Floats, reference: Floats, width: float, matrix: Floats, vector: Floats) -> float:
+    """Add to the normal equations that an orbit is bound; return the chi2 of it.
+
+    Two statements, for arcs too short to tell: the heliocentric velocity along the line of sight is 0 +- ``width`` times
+    escape, and the square of the speed over that of escape 0.5 (a circle) +- 5/3 ``width``.
     """
     if width <= 0.0:
         return 0.0
-    velocity, r2 = p[5] / p[2], 0.0
+    r2, v2, radial = 0.0, 0.0, 0.0
     for i in range(3):
-        velocity += reference[OBSERVER_VELOCITY + i] * reference[LINE_OF_SIGHT + i]
-        r2 += (reference[OBSERVER + i] + reference[LINE_OF_SIGHT + i] / p[2]) ** 2
-    weight = 1.0 / (width * np.sqrt(2.0 * GM_SUN_AU3_PER_DAY2 / np.sqrt(r2)))
-    slope_range, slope_rate = -p[5] / p[2] ** 2 * weight, weight / p[2]
-    matrix[2, 2] += slope_range * slope_range
-    matrix[2, 5] += slope_range * slope_rate
-    matrix[5, 2] += slope_range * slope_rate
-    matrix[5, 5] += slope_rate * slope_rate
-    vector[2] -= slope_range * velocity * weight
-    vector[5] -= slope_rate * velocity * weight
-    return float((velocity * weight) ** 2)
+        r2 += state[i] ** 2
+        v2 += state[i + 3] ** 2
+        radial += state[i + 3] * reference[LINE_OF_SIGHT + i]
+    r = np.sqrt(r2)
+    slow, fast = np.empty(6), np.empty(6)
+    weight = np.sqrt(r / (2.0 * GM_SUN_AU3_PER_DAY2)) / width
+    tight = 1.0 / (BINDING_PER_RADIAL * width)
+    for i in range(3):
+        slow[i] = 0.5 * radial * weight * state[i] / r2
+        slow[i + 3] = weight * reference[LINE_OF_SIGHT + i]
+        fast[i] = tight * v2 / (2.0 * GM_SUN_AU3_PER_DAY2) * state[i] / r
+        fast[i + 3] = tight * r / GM_SUN_AU3_PER_DAY2 * state[i + 3]
+    excess = (v2 * r / (2.0 * GM_SUN_AU3_PER_DAY2) - 0.5) * tight
+    _pseudo_observation(radial * weight, slow, frame, matrix, vector)
+    _pseudo_observation(excess, fast, frame, matrix, vector)
+    return float((radial * weight) ** 2 + excess**2)
 
 
 @numba.njit(cache=True)
@@ -113,6 +136,14 @@ def _quadratic(matrix: Floats, step: Floats) -> float:
     for i in range(6):
         for j in range(6):
             total += step[i] * matrix[i, j] * step[j]
+    return total
+
+
+@numba.njit(cache=True)
+def _dot(a: Floats, b: Floats) -> float:
+    total = 0.0
+    for i in range(6):
+        total += a[i] * b[i]
     return total
 
 
@@ -139,7 +170,7 @@ def _measure(
     state_partials(p, reference, frame)
     residuals_and_partials(state, reference[TIME], rows, light_times, forces, residuals, partials)
     normal_equations(residuals, partials, used, frame, matrix, vector)
-    total = chi_square(residuals, used) + radial_prior(p, reference, prior, matrix, vector)
+    total = chi_square(residuals, used) + bound_prior(state, frame, reference, prior, matrix, vector)
     if hold:
         _hold_range(matrix, vector)
     return total if np.isfinite(total) else np.inf
@@ -183,13 +214,13 @@ def minimise(
         ``(n, 2)``, ``(n, 2, 6)`` and ``(6, 6)``: written, of the minimum.
     """
     count = rows.shape[0]
-    vector, step, trial = np.empty(6), np.empty(6), np.empty(6)
+    vector, old_vector, step, trial = np.empty(6), np.empty(6), np.empty(6), np.empty(6)
     new_residuals, new_partials = np.empty((count, 2)), np.empty((count, 2, 6))
     new_matrix, new_vector = np.empty((6, 6)), np.empty(6)
     best = _measure(p, reference, rows, used, prior, hold, forces, light_times, residuals, partials, matrix, vector)
     if not np.isfinite(best):
         return np.inf, UNDETERMINED
-    damping = DAMPING_START
+    damping, growth = DAMPING_START, 2.0
     for _ in range(iterations):
         if not solve(matrix, vector, damping, step):
             damping = max(damping * 10.0, 1e-8)
@@ -215,15 +246,21 @@ def minimise(
             new_vector,
         )
         if total <= best or size < tolerance:
+            gain = best - total
+            old_vector[:] = vector
             if total <= best:
                 p[:], vector[:] = trial, new_vector
                 residuals[:], partials[:], matrix[:] = new_residuals, new_partials, new_matrix
                 best = total
             if size < tolerance and shrink == 1.0 and damping < 1.0:
                 return best, CONVERGED
-            damping = max(damping * 0.1, 1e-9)
+            # Where the step did what the linear model said the damping falls fast, where it did half of it not at all.
+            foreseen = max(2.0 * _dot(step, old_vector) - size, 1e-300)
+            damping = max(damping * max(0.1, 1.0 - (2.0 * gain / foreseen - 1.0) ** 3), 1e-9)
+            growth = 2.0
         else:
-            damping = damping * 10.0
+            damping *= growth
+            growth *= 2.0
             if damping > DAMPING_MOST:
                 break
     # A wall (an escape velocity, rounding) also stops the damping: only where the free step is small is this a minimum.

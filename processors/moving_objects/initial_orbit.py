@@ -149,9 +149,9 @@ def _linear_start(rows: Floats, reference: Floats, distance: float, width: float
     p[:] = 0.0
     p[0], p[1], p[2] = answer[0] / distance, answer[1] / distance, 1.0 / distance
     for i in range(3):
-        speed = (answer[2 + i] - reference[OBSERVER_VELOCITY + i]) / distance
-        p[3] += speed * reference[EAST + i]
-        p[4] += speed * reference[NORTH + i]
+        speed = answer[2 + i] - reference[OBSERVER_VELOCITY + i]
+        p[3] += speed * reference[EAST + i] / distance
+        p[4] += speed * reference[NORTH + i] / distance
         p[5] += speed * reference[LINE_OF_SIGHT + i]
     return True
 

@@ -259,7 +259,6 @@ def fit_many(
     OrbitFits
         One row per object, in the order given. Nothing is raised for an object that cannot be fitted: see its status.
     """
-    n, m = len(grouped), len(grouped.rows)
     return fitted(grouped, starts, start_epochs_mjd_tdb, outlier_sigmas, no_forces())
 
 
