@@ -1,0 +1,229 @@
+"""Public records of moving objects: mpc_orbits of orbits, SSObject of objects with their detections; nulls where unknown.
+
+The third table, SSSource, has one row a detection: NightMOPS predicts its columns and association completes them
+(``processors.association.solar_system.circumstances_of``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.errors import InputError
+from processors.moving_objects.cometary import (
+    ELEMENTS,
+    cometary_elements,
+    element_sigmas,
+    orbit_types,
+    tisserand_jupiter,
+    uncertainty_codes,
+)
+from processors.moving_objects.detections import BANDS
+from processors.moving_objects.moid import earth_moids
+from processors.moving_objects.phase_curves import PhaseCurve, fit_phase_curve
+from schemas.orbits import covariances_of, states_of
+from schemas.public import fields_of, null_rows
+
+__all__ = ["MismatchedRowsError", "mpc_orbit_records", "ss_object_rows"]
+
+Array = np.ndarray[Any, Any]
+Floats = NDArray[np.float64]
+Record = dict[str, Any]
+
+_MOID_COLUMNS = {
+    "MOIDEarth": "moid_au",
+    "MOIDEarthDeltaV": "delta_v_km_per_s",
+    "MOIDEarthEclipticLongitude": "ecliptic_longitude_deg",
+    "MOIDEarthTrueAnomaly": "true_anomaly_earth_deg",
+    "MOIDEarthTrueAnomalyObject": "true_anomaly_deg",
+}
+"""Column of SSObject to that of ``moid.MOID``."""
+
+
+class MismatchedRowsError(InputError):
+    """Rows that must belong together do not."""
+
+    code = "mismatched_rows"
+
+
+def mpc_orbit_records(
+    orbits: Array,
+    *,
+    fitted_at_us: int | None = None,
+    normalized_rms: Sequence[float] | Floats | None = None,
+    used: Sequence[int] | NDArray[np.int64] | None = None,
+    selected_arc_days: Sequence[float] | Floats | None = None,
+    with_moid: bool = True,
+) -> list[Record]:
+    """Return the mpc_orbits record of each orbit, as Avro encodes it; the order of the rows gives ``id``, from 1.
+
+    Parameters
+    ----------
+    orbits
+        Rows of ``schemas.orbits.ORBIT_ROW``. Errors of the elements follow from the covariance, the uncertainty parameter too
+        where the row has none.
+    fitted_at_us
+        When the orbits were fitted or imported, microseconds since 1970 UTC; null where not given.
+    normalized_rms, used, selected_arc_days
+        Of our own fits, one value an orbit: root of chi-squared over the number of residuals, observations used, days
+        between the first and last of these.
+    with_moid
+        Whether to look for the smallest distance to the Earth's orbit, which costs 0.1 ms an orbit.
+
+    Raises
+    ------
+    MismatchedRowsError
+        When a sequence has another length than the orbits.
+    """
+    _same_length(len(orbits), normalized_rms, used, selected_arc_days)
+    epoch, states = orbits["epoch_mjd_tdb"].astype(np.float64), states_of(orbits)
+    elements = cometary_elements(states, epoch)
+    sigmas = element_sigmas(states, epoch, covariances_of(orbits))
+    moids = earth_moids(elements, epoch)["moid_au"] if with_moid else np.full(len(orbits), np.nan)
+    codes = np.where(orbits["uncertainty_code"] >= 0, orbits["uncertainty_code"], uncertainty_codes(elements, sigmas))
+    columns: dict[str, Sequence[Any]] = {
+        **{name: elements[name].tolist() for name in ELEMENTS.names or ()},
+        **{f"{name}_unc": sigmas[name].tolist() for name in ELEMENTS.names or ()},
+        **_names(orbits),
+        "id": range(1, len(orbits) + 1),
+        "created_at": [fitted_at_us] * len(orbits),
+        "updated_at": [fitted_at_us] * len(orbits),
+        "fitting_datetime": [fitted_at_us] * len(orbits),
+        "orbit_type_int": orbit_types(elements).tolist(),
+        "u_param": _counts(codes),
+        "nopp": _counts(orbits["n_oppositions"]),
+        "nobs_total": _counts(orbits["n_observations"]),
+        "arc_length_total": orbits["arc_days"].tolist(),
+        "epoch_mjd": epoch.tolist(),
+        "h": _as_printed(orbits["h"]),
+        "g": _as_printed(orbits["g"]),
+        "not_normalized_rms": _as_printed(orbits["rms_arcsec"]),
+        "earth_moid": moids.tolist(),
+    }
+    optional = {"normalized_rms": normalized_rms, "nobs_total_sel": used, "arc_length_sel": selected_arc_days}
+    columns |= {name: np.asarray(values).tolist() for name, values in optional.items() if values is not None}
+    return _records(columns, len(orbits))
+
+
+def _same_length(n: int, *sequences: Sequence[Any] | Array | None) -> None:
+    lengths = {len(values) for values in sequences if values is not None}
+    if lengths - {n}:
+        raise MismatchedRowsError(f"{n} orbits came with {max(lengths - {n})} values of a column.")
+
+
+def _names(orbits: Array) -> dict[str, Sequence[Any]]:
+    written, packed = orbits["designation"].tolist(), orbits["packed"].tolist()
+    return {
+        "designation": written,
+        "packed_primary_provisional_designation": packed,
+        "unpacked_primary_provisional_designation": written,
+    }
+
+
+def _counts(values: Array) -> list[int | None]:
+    return [None if value < 0 else int(value) for value in values.tolist()]
+
+
+def _as_printed(values: Array) -> list[float]:
+    """Single precision numbers as the shortest decimals that mean them: 3.34, not 3.3399999141693115."""
+    return [float(str(value)) for value in values.astype(np.float32)]
+
+
+def _records(columns: dict[str, Sequence[Any]], n: int) -> list[Record]:
+    """Records of all fields of the schema: what no column gives, and every NaN, is null."""
+    filled = [[_null_of_nan(value) for value in columns[name]] if name in columns else [None] * n for name in _FIELDS]
+    return [dict(zip(_FIELDS, values, strict=True)) for values in zip(*filled, strict=True)]
+
+
+def _null_of_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+_FIELDS = tuple(name for name, _, _ in fields_of("mpc_orbits"))
+
+
+def ss_object_rows(
+    orbits: Array,
+    detections: Array,
+    circumstances: Array,
+    offsets: NDArray[np.int64],
+    *,
+    extendedness: Floats | None = None,
+) -> Array:
+    """Return the SSObject row of each object, dtype ``schemas.public.record_dtype("ssObject")``.
+
+    Parameters
+    ----------
+    orbits
+        Rows of ``schemas.orbits.ORBIT_ROW``, one an object.
+    detections
+        All detections of all objects, dtype ``detections.DETECTION``, object by object.
+    circumstances
+        Of each detection, with ``phaseAngle`` in degrees, ``helioRange`` and ``topoRange`` in au, such as ssSource rows.
+    offsets
+        Where each object's detections begin, and the end: ``(n + 1,)``.
+    extendedness
+        Of each detection, 0 a point to 1; null in the result where not given.
+
+    Raises
+    ------
+    MismatchedRowsError
+        When the lengths do not fit each other.
+    """
+    if len(offsets) != len(orbits) + 1 or not len(detections) == len(circumstances) == offsets[-1]:
+        raise MismatchedRowsError("Each object needs its orbit and each detection its circumstances.")
+    rows = null_rows("ssObject", len(orbits))
+    epoch = orbits["epoch_mjd_tdb"].astype(np.float64)
+    elements = cometary_elements(states_of(orbits), epoch)
+    moids = earth_moids(elements, epoch)
+    rows["ssObjectId"], rows["designation"] = orbits["ss_object_id"], orbits["designation"]
+    rows["tisserand_J"] = tisserand_jupiter(elements)
+    for column, name in _MOID_COLUMNS.items():
+        rows[column] = moids[name]
+    for k in range(len(orbits)):
+        own = slice(int(offsets[k]), int(offsets[k + 1]))
+        _observed(rows[k], detections[own], None if extendedness is None else extendedness[own])
+        for band, letter in enumerate(BANDS):
+            _in_band(rows[k], letter, detections[own], circumstances[own], band)
+    return rows
+
+
+def _observed(row: np.void, detections: Array, extendedness: Floats | None) -> None:
+    row["nObs"] = len(detections)
+    if len(detections):
+        times = detections["midpoint_mjd_tai"]
+        row["arc"], row["firstObservationMjdTai"] = np.ptp(times), times.min()
+    known = np.zeros(0) if extendedness is None else extendedness[np.isfinite(extendedness)]
+    if len(known):
+        row["extendednessMin"], row["extendednessMax"] = known.min(), known.max()
+        row["extendednessMedian"] = np.median(known)
+
+
+def _in_band(row: np.void, letter: str, detections: Array, circumstances: Array, band: int) -> None:
+    own = detections["band"] == band
+    row[f"{letter}_nObs"] = own.sum()
+    if not own.any():
+        return
+    seen = circumstances[own]
+    phase = seen["phaseAngle"].astype(np.float64)
+    if np.isfinite(phase).any():
+        row[f"{letter}_phaseAngleMin"], row[f"{letter}_phaseAngleMax"] = np.nanmin(phase), np.nanmax(phase)
+    reach = seen["helioRange"].astype(np.float64) * seen["topoRange"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reduced = detections["mag"][own] - 5 * np.log10(reach)
+    curve = fit_phase_curve(phase, reduced, detections["mag_err"][own].astype(np.float64))
+    _curve(row, letter, curve)
+
+
+def _curve(row: np.void, letter: str, curve: PhaseCurve) -> None:
+    row[f"{letter}_nObsUsed"] = curve.n_used
+    row[f"{letter}_H"], row[f"{letter}_HErr"] = curve.h, curve.h_err
+    row[f"{letter}_Chi2"] = curve.chi2
+    if curve.n_used:
+        row[f"{letter}_slope_fit_failed"] = curve.slope_failed
+    if not curve.slope_failed:
+        row[f"{letter}_G12"], row[f"{letter}_G12Err"] = curve.g12, curve.g12_err
+        row[f"{letter}_H_{letter}_G12_Cov"] = curve.covariance
