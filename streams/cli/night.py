@@ -88,6 +88,10 @@ def _print(document: dict[str, Any], host: str, port: int, folder: str) -> None:
             f"{_percent(document['completeness_snr8'])} of {document['true_changes']} true changes (S/N > 8)",
         ),
         ("moved stars", f"{_percent(document['moved_stars_found'])} found"),
+        (
+            "asteroids",
+            f"{document['known_asteroids_recognised']} of {document['known_asteroids']} sightings of known ones recognised",
+        ),
         ("false positives", f"{document['false_positives_per_ccd']} per CCD"),
         ("CPU", f"{document['cpu_s_per_ccd'].get('total', 0)} s per CCD, whole system"),
         ("memory", f"{document['peak_rss_mb']:.0f} MB at most"),

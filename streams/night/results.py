@@ -15,6 +15,7 @@ from processors.association.updates import accepted_rows
 from schemas.camera import load_camera
 from schemas.events import AssociationDecision, OutcomeStatus
 from schemas.ids import day_obs_of
+from schemas.public import dia_source_dtype
 from schemas.topics import TOPICS, dead_letter_topic
 from schemas.wire import EventCodec
 from streams.night.summary import NightSummary, latency_of
@@ -33,6 +34,7 @@ def summarise(
     view: NightView,
     *,
     truth: Path | None,
+    known: Mapping[str, int] | None = None,
     costs: Costs,
     peak_rss_mb: float,
     wall_s: float,
@@ -48,6 +50,8 @@ def summarise(
         The night as it was followed.
     truth
         Folder of the simulator's truth, one file a visit; None for a real sky.
+    known
+        Truth's key of each asteroid in the imported catalogue, and its number.
     costs, peak_rss_mb, wall_s, set_up_s
         What it took.
     """
@@ -70,7 +74,7 @@ def summarise(
         quarantined=sum(v.manifest.quarantined for v in visits if v.manifest is not None),
         dead_letters=_dead_letters(settings),
         latency_s=latency_of(latencies),
-        score=_score(truth, decisions, {visit: d & science for visit, d in done.items()}),
+        score=_score(truth, decisions, {visit: d & science for visit, d in done.items()}, known or {}),
         cpu_s_per_ccd=_cpu_per_ccd(closed, costs, ccds),
         peak_rss_mb=peak_rss_mb,
         wall_s=wall_s,
@@ -108,7 +112,10 @@ def _dead_letters(settings: Settings) -> int:
 
 
 def _score(
-    truth: Path | None, decisions: Mapping[int, NDArray[Any]], done: Mapping[int, set[int]]
+    truth: Path | None,
+    decisions: Mapping[int, NDArray[Any]],
+    done: Mapping[int, set[int]],
+    known: Mapping[str, int],
 ) -> NightScore | None:
     if truth is None:
         return None
@@ -116,8 +123,11 @@ def _score(
     for visit, detectors in sorted(done.items()):
         path = truth / f"{visit}.parquet"
         if path.exists():
-            rows = decisions.get(visit, np.zeros(0, [("ra", "f8"), ("dec", "f8")]))
-            scores.append((score_visit(read_truth(path), rows["ra"], rows["dec"], detectors), len(detectors)))
+            rows = decisions.get(visit, np.zeros(0, dia_source_dtype()))
+            score = score_visit(
+                read_truth(path), rows["ra"], rows["dec"], detectors, ss_object_id=rows["ssObjectId"], known=known
+            )
+            scores.append((score, len(detectors)))
     return score_night(scores)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra import supervisor
@@ -21,6 +21,7 @@ from schemas.errors import PermanentFailure, TransientFailure
 from schemas.ids import sequence_of
 from streams.compose import Wiring
 from streams.inputs import announce_release, ingest_release
+from streams.night.asteroids import import_known
 from streams.night.costs import CostMeter
 from streams.night.follower import NightFollower
 from streams.night.results import summarise
@@ -58,6 +59,8 @@ class NightPlan:
     faults: dict[int, Fault]
     folder: Path
     set_up_s: float = 0.0
+    known_asteroids: Mapping[str, int] = field(default_factory=dict)
+    """The simulator's key of each asteroid in the imported catalogue, and its number."""
 
 
 def next_night(settings: Settings, wanted: int | None = None) -> int:
@@ -103,11 +106,19 @@ def prepare(settings: Settings, *, day_obs: int | None, faults: dict[int, Fault]
     announce_release(claim, settings.release_file)
     chosen = next_night(settings, day_obs)
     visits = plan_night(camera, night.seed, chosen, night.visits, bands=night.bands, n_snaps=night.snaps)
+    known = import_known(settings, camera, night.seed, visits)
     folder = settings.night_dir(chosen)
     folder.mkdir(parents=True)
     by_visit = {visits[number - 1].visit: fault for number, fault in faults.items() if 0 < number <= len(visits)}
     took = time.monotonic() - started
-    return NightPlan(day_obs=chosen, visits=tuple(visits), faults=by_visit, folder=folder, set_up_s=took)
+    return NightPlan(
+        day_obs=chosen,
+        visits=tuple(visits),
+        faults=by_visit,
+        folder=folder,
+        set_up_s=took,
+        known_asteroids=known,
+    )
 
 
 def _require_same_camera(settings: Settings) -> None:
@@ -146,6 +157,7 @@ def observe(settings: Settings, plan: NightPlan, *, show: Show, say: Say) -> Nig
         wiring.codec,
         view,
         truth=plan.folder / "truth",
+        known=plan.known_asteroids,
         costs=costs,
         peak_rss_mb=meter.peak_rss_mb,
         wall_s=time.monotonic() - started,

@@ -8,6 +8,8 @@ a dipole without flux: they are counted apart.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ class VisitScore:
     moved_stars_found: int
     diasources: int
     false_positives: int
+    known_asteroids: int = 0
+    """Detectable sightings of asteroids that the imported catalogue has."""
+    known_asteroids_recognised: int = 0
+    """Those whose DIASource carries the asteroid's own number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,8 @@ class NightScore:
     diasources: int
     false_positives: int
     detectors: int
+    known_asteroids: int = 0
+    known_asteroids_recognised: int = 0
 
     @property
     def completeness(self) -> float | None:
@@ -62,10 +70,10 @@ class NightScore:
 def read_truth(path: Path) -> NDArray[Any]:
     """Read one visit's truth file as a structured array (columns of the simulator's contract)."""
     table = pq.read_table(path)
-    wanted = ("visit", "detector", "kind", "ra", "dec", "predicted_snr", "masked")
+    wanted = ("visit", "detector", "kind", "ra", "dec", "predicted_snr", "masked", "key")
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in wanted}
     dtype = [
-        (name, "U24" if name == "kind" else "?" if name == "masked" else values.dtype)
+        (name, "U24" if name in ("kind", "key") else "?" if name == "masked" else values.dtype)
         for name, values in columns.items()
     ]
     rows = np.zeros(table.num_rows, dtype=dtype)
@@ -75,7 +83,13 @@ def read_truth(path: Path) -> NDArray[Any]:
 
 
 def score_visit(
-    truth: NDArray[Any], ra: NDArray[np.float64], dec: NDArray[np.float64], detectors: set[int]
+    truth: NDArray[Any],
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    detectors: set[int],
+    *,
+    ss_object_id: NDArray[np.int64] | None = None,
+    known: Mapping[str, int] | None = None,
 ) -> VisitScore:
     """Count what was found of one visit's truth.
 
@@ -87,6 +101,10 @@ def score_visit(
         Positions of the visit's DIASources, degrees.
     detectors
         Detectors that were processed; truth on others does not count.
+    ss_object_id
+        Solar System object that each DIASource was associated with, 0 for none.
+    known
+        Truth's key of each asteroid in the imported catalogue, and its number.
     """
     truth = truth[np.isin(truth["detector"], sorted(detectors))]
     countable = (truth["predicted_snr"] > MINIMUM_SNR) & ~truth["masked"]
@@ -100,12 +118,34 @@ def score_visit(
         moved_stars_found=int(np.sum(countable & moved & hit)),
         diasources=len(ra),
         false_positives=int(np.sum(~explained)),
+        **_recognised(truth[countable & hit], ra, dec, ss_object_id, known),
     )
+
+
+def _recognised(
+    found: NDArray[Any],
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    ss_object_id: NDArray[np.int64] | None,
+    known: Mapping[str, int] | None,
+) -> dict[str, int]:
+    """Count sightings of known asteroids among what was found, and those that carry the right number."""
+    if not known or ss_object_id is None:
+        return {}
+    seen = recognised = 0
+    for row in found:
+        number = known.get(str(row["key"]))
+        if number is None:
+            continue
+        seen += 1
+        mine = ss_object_id == number
+        recognised += bool(_has_neighbour(row["ra"][None], row["dec"][None], ra[mine], dec[mine])[0])
+    return {"known_asteroids": seen, "known_asteroids_recognised": recognised}
 
 
 def score_night(visits: list[tuple[VisitScore, int]]) -> NightScore:
     """Sum the scores of visits, each given with its number of processed detectors."""
-    names = ("true_changes", "found", "moved_stars", "moved_stars_found", "diasources", "false_positives")
+    names = tuple(field.name for field in dataclasses.fields(VisitScore))
     sums = {name: sum(getattr(score, name) for score, _ in visits) for name in names}
     return NightScore(**sums, detectors=sum(count for _, count in visits))
 

@@ -10,12 +10,12 @@ from streams.night.truth import NightScore, score_night, score_visit
 
 TRUTH = np.array(
     [
-        (1, 1, "variable", 0.0, 0.0, 20.0, False),
-        (1, 1, "supernova", 359.9999, 0.01, 9.0, False),
-        (1, 1, "variable", 0.02, 0.0, 7.0, False),
-        (1, 1, "variable", 0.03, 0.0, 50.0, True),
-        (1, 1, "star_motion", 0.04, 0.0, 30.0, False),
-        (1, 2, "variable", 0.05, 0.0, 30.0, False),
+        (1, 1, "variable", 0.0, 0.0, 20.0, False, "1"),
+        (1, 1, "supernova", 359.9999, 0.01, 9.0, False, "2"),
+        (1, 1, "variable", 0.02, 0.0, 7.0, False, "3"),
+        (1, 1, "variable", 0.03, 0.0, 50.0, True, "4"),
+        (1, 1, "star_motion", 0.04, 0.0, 30.0, False, "5"),
+        (1, 2, "variable", 0.05, 0.0, 30.0, False, "6"),
     ],
     dtype=[
         ("visit", "i8"),
@@ -25,6 +25,7 @@ TRUTH = np.array(
         ("dec", "f8"),
         ("predicted_snr", "f8"),
         ("masked", "?"),
+        ("key", "U24"),
     ],
 )
 ARCSEC = 1 / 3600
@@ -46,6 +47,13 @@ def test_a_match_lies_within_one_arcsecond_also_across_the_origin_of_right_ascen
 
 def test_a_faint_or_masked_change_explains_a_detection_and_a_moved_star_is_counted_apart() -> None:
     assert score([0.02, 0.03, 0.04, 0.5], [0.0] * 4) == (2, 0, 1, 1, 1)
+
+
+def test_a_known_asteroid_is_recognised_by_its_own_number_only() -> None:
+    places = np.array([0.0, 0.0]), np.array([0.0, 0.01])
+    for numbers, expected in (([77, 0], 1), ([78, 0], 0), ([0, 0], 0), ([0, 77], 0)):
+        result = score_visit(TRUTH, *places, {1}, ss_object_id=np.array(numbers), known={"1": 77, "9": 5})
+        assert (result.known_asteroids, result.known_asteroids_recognised) == (1, expected)
 
 
 def test_a_night_is_the_sum_of_its_visits() -> None:
