@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from processors.single_frame.astrometry import Astrometry, match, nominal_pointing, solve_astrometry
-from processors.single_frame.detection import Detections, detect, gaussian_stamp, significance_map
+from processors.single_frame.detection import detect, significance_map, stand_out
 from processors.single_frame.errors import TooFewStarsError
 from processors.single_frame.frames import Exposure, RawFrame
-from processors.single_frame.measurement import collect_planes, deblended_fluxes, measure_shapes, measure_sources
+from processors.single_frame.measurement import measure_sources
 from processors.single_frame.photometry import ZeroPoint
+from processors.single_frame.point_sources import deblended_fluxes, place_sources
 from processors.single_frame.products import CalibratedImage, WavefrontImage
 from processors.single_frame.psf import PsfModel
-from processors.single_frame.psf_fit import cut_stamps, fit_psf, stamp_half
-from processors.single_frame.references import (
-    DOUBTFUL,
-    catalogue_zero_point,
-    match_references,
-    reference_columns,
-)
+from processors.single_frame.psf_fit import cut_stamps, fit_psf
+from processors.single_frame.references import catalogue_zero_point, match_references, reference_columns
+from processors.single_frame.shapes import measure_shapes
 from processors.single_frame.snaps import SnapData
-from processors.single_frame.stars import Candidates, select_stars, size_locus
+from processors.single_frame.star_search import Stars, find_first, fit_stars
 from processors.single_frame.visit_image import VisitImage, make_visit_image
 from schemas.camera import Camera, Detector
 from schemas.masks import MaskPlane
 from schemas.raw import MasterCalibrations
 
-__all__ = ["calibrate", "calibrate_wavefront", "measure_psf", "measure_sources_of"]
-
-GUESSED_FWHM = 4.0
-"""Pixels; width of the kernel of the first detection, before any star is measured (0.8 arcsec at 0.2 arcsec a pixel)."""
-
-FIRST_THRESHOLD = 8.0
-"""Significance of the sources that serve to find the PSF and the pattern."""
+__all__ = ["calibrate", "calibrate_visit", "calibrate_wavefront", "measure_psf", "measure_sources_of"]
 
 FINAL_THRESHOLD = 5.0
 """Significance of the sources that are measured (transSNR, LSE-61)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FirstSources:
-    detections: Detections
-    shapes: NDArray[np.float64]
-    clean: NDArray[np.bool_]
-    fwhm: float
 
 
 def calibrate(
@@ -82,17 +64,24 @@ def calibrate(
     MissingInputError
         When a master calibration or the reference catalogue is missing.
     """
-    visit = make_visit_image(raws, masters, skip=skip)
+    return calibrate_visit(make_visit_image(raws, masters, skip=skip), references, camera=camera, detector=detector)
+
+
+def calibrate_visit(
+    visit: VisitImage, references: NDArray[np.void], *, camera: Camera, detector: Detector
+) -> CalibratedImage:
+    """Find stars, PSF, sources, world coordinates and zero point on a sky-subtracted image, whose pixels are used up.
+
+    Parameters and errors are those of `calibrate`; the visit's arrays are changed in place and belong to the result.
+    """
     exposure = visit.exposures[0]
-    first = _find_first(visit)
+    first = find_first(visit)
     ra, dec, flux, flux_error = reference_columns(references, exposure)
-    astrometry = solve_astrometry(
-        _positions(first), (ra, dec, flux), nominal_pointing(exposure, camera, detector), visit.combined.image.shape
-    )
+    pointing = nominal_pointing(exposure, camera, detector)
+    astrometry = solve_astrometry(first.positions(), (ra, dec, flux), pointing, visit.combined.image.shape)
     known = np.zeros(len(first.shapes), np.bool_)
-    indices = np.flatnonzero(first.clean)[astrometry.sources]
-    known[indices] = references["isStar"][astrometry.references]
-    psf, stars = _fit_stars(visit, first, known)
+    known[np.flatnonzero(first.clean)[astrometry.sources]] = references["isStar"][astrometry.references]
+    psf, stars = fit_stars(visit, first, known)
     psf, sources = _measure(visit, psf, stars)
     match_references(sources, references, (ra, dec), astrometry.wcs)
     return _assemble(visit, psf, astrometry, sources, (references, flux, flux_error))
@@ -147,7 +136,7 @@ def measure_sources_of(visit: VisitImage) -> tuple[NDArray[np.void], dict[str, f
     return sources, {**_image_metrics(visit), **_psf_metrics(psf), "sources": float(len(sources))}
 
 
-def measure_psf(visit: VisitImage) -> tuple[PsfModel, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def measure_psf(visit: VisitImage) -> tuple[PsfModel, Stars]:
     """Find stars on a visit image by their size alone and fit the PSF; return it and the stars' positions.
 
     Raises
@@ -155,77 +144,21 @@ def measure_psf(visit: VisitImage) -> tuple[PsfModel, tuple[NDArray[np.float64],
     TooFewStarsError
         When there are fewer than three.
     """
-    return _fit_stars(visit, _find_first(visit), None)
+    return fit_stars(visit, find_first(visit), None)
 
 
-def _find_first(visit: VisitImage) -> _FirstSources:
-    """Detect with a round kernel, measure shapes, and learn the width of a star."""
-    image, variance = visit.combined.image, visit.combined.variance
-    score = significance_map(image, variance, visit.unusable, gaussian_stamp(GUESSED_FWHM))
-    found = detect(score, threshold=FIRST_THRESHOLD)
-    planes = collect_planes(visit.combined.mask, found.x, found.y, 3)
-    tidy = (planes & (DOUBTFUL | int(MaskPlane.EDGE))) == 0
-    fwhm = GUESSED_FWHM
-    for _ in range(2):
-        shapes = measure_shapes(image, variance, (found.x, found.y), fwhm)
-        trace = shapes[:, 4] + shapes[:, 5]
-        clean = tidy & (shapes[:, 7] == 1) & (trace > 1.0)
-        bright = np.flatnonzero(clean & (found.significance > 20))[:100]
-        if len(bright) < 3:
-            bright = np.flatnonzero(clean)
-        if len(bright) < 3:
-            raise TooFewStarsError(f"Only {len(bright)} clean sources are on the detector.")
-        fwhm = 2.3548 * np.sqrt(size_locus(trace[bright], found.significance[bright]) / 2)
-    return _FirstSources(detections=found, shapes=shapes, clean=clean, fwhm=float(fwhm))
-
-
-def _positions(first: _FirstSources) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """x, y and error of the clean sources, brightest first."""
-    shapes = first.shapes[first.clean]
-    return shapes[:, 0], shapes[:, 1], np.hypot(shapes[:, 2], shapes[:, 3]) / np.sqrt(2)
-
-
-def _fit_stars(
-    visit: VisitImage, first: _FirstSources, known: NDArray[np.bool_] | None
-) -> tuple[PsfModel, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    shapes = first.shapes
-    half = stamp_half(first.fwhm)
-    rows, columns = visit.combined.image.shape
-    x, y = shapes[:, 0], shapes[:, 1]
-    margin = half // 2
-    inside = (x > margin) & (y > margin) & (x < columns - 1 - margin) & (y < rows - 1 - margin)
-    candidates = Candidates(
-        x,
-        y,
-        significance=first.detections.significance,
-        trace=shapes[:, 4] + shapes[:, 5],
-        clean=first.clean & inside,
-    )
-    chosen = select_stars(candidates, isolation=max(half, 3 * first.fwhm), known=known)
-    if len(chosen) < 3:
-        chosen = select_stars(candidates, isolation=2 * first.fwhm, known=known)
-    if len(chosen) < 3:
-        raise TooFewStarsError(f"{len(chosen)} isolated stars are too few to measure a PSF.")
-    pixels = (visit.combined.image, visit.combined.variance, visit.unusable)
-    stamps = cut_stamps(pixels, (x[chosen], y[chosen]), half)
-    psf, used = fit_psf(stamps, (rows, columns), first.fwhm, rounds=2)
-    return psf, (x[chosen][used], y[chosen][used])
-
-
-def _measure(
-    visit: VisitImage, psf: PsfModel, stars: tuple[NDArray[np.float64], NDArray[np.float64]]
-) -> tuple[PsfModel, NDArray[np.void]]:
+def _measure(visit: VisitImage, psf: PsfModel, stars: Stars) -> tuple[PsfModel, NDArray[np.void]]:
     """Detect with the PSF of the CCD's middle, fit the PSF again without the stars' neighbours, measure every source."""
     combined = visit.combined
     kernel = psf.at((psf.width - 1) / 2, (psf.height - 1) / 2)
-    found = detect(
-        significance_map(combined.image, combined.variance, visit.unusable, kernel), threshold=FINAL_THRESHOLD
-    )
+    score = significance_map(combined.image, combined.variance, visit.unusable, kernel)
+    found = stand_out(score, detect(score, threshold=FINAL_THRESHOLD), psf.fwhm, FINAL_THRESHOLD)
+    del score
     combined.mask[found.footprints] |= np.uint16(MaskPlane.DETECTED)
     shapes = measure_shapes(combined.image, combined.variance, (found.x, found.y), psf.fwhm)
     places = (shapes[:, 0].copy(), shapes[:, 1].copy())
     psf, stars = _refit(visit, psf, places, stars)
-    sources = measure_sources((combined.image, combined.variance, combined.mask), visit.unusable, psf, places)
+    sources = measure_sources((combined.image, combined.variance, combined.mask), visit.unusable, psf, shapes)
     sources["significance"] = found.significance
     sources["footprint_pixels"] = found.pixels
     if len(sources):
@@ -234,24 +167,21 @@ def _measure(
     return psf, sources
 
 
-def _refit(
-    visit: VisitImage,
-    psf: PsfModel,
-    places: tuple[NDArray[np.float64], NDArray[np.float64]],
-    stars: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> tuple[PsfModel, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Fit the PSF to its stars after every other source is subtracted."""
+def _refit(visit: VisitImage, psf: PsfModel, places: Stars, stars: Stars) -> tuple[PsfModel, Stars]:
+    """Fit the PSF to its stars after every other source near them is subtracted."""
     image, variance = visit.combined.image, visit.combined.variance
-    fits, rest = deblended_fluxes(psf, (image, variance), visit.unusable, places)
+    near = np.isfinite(
+        cKDTree(np.column_stack(stars)).query(np.column_stack(places), distance_upper_bound=2 * psf.size)[0]
+    )
+    places = (places[0][near], places[1][near])
+    placed = place_sources(psf, places)
+    fits, rest = deblended_fluxes(placed, (image, variance), visit.unusable)
     theirs, mine = match(stars, places, 1.0)
     stamps = cut_stamps((rest, variance, visit.unusable), (stars[0][theirs], stars[1][theirs]), psf.size // 2)
-    for k, source in enumerate(mine):
-        stamp, x0, y0 = psf.render(float(places[0][source]), float(places[1][source]))
-        if (x0, y0) == (
-            int(np.floor(stamps.x[k] + 0.5)) - psf.size // 2,
-            int(np.floor(stamps.y[k] + 0.5)) - psf.size // 2,
-        ):
-            stamps.data[k] += np.nan_to_num(fits[source, 0]) * stamp * stamps.good[k]
+    middles = (np.floor(stamps.x + 0.5), np.floor(stamps.y + 0.5))
+    same = (middles[0] == placed.column[mine]) & (middles[1] == placed.row[mine])
+    own = np.where(same, np.nan_to_num(fits[mine, 0]), 0.0)
+    stamps.data[...] += own[:, None, None] * placed.stamps[mine] * stamps.good
     psf, used = fit_psf(stamps, image.shape, psf.fwhm, rounds=2)
     return psf, (stamps.x[used], stamps.y[used])
 
@@ -276,20 +206,21 @@ def _assemble(
         **_solution_metrics(astrometry, point, correction),
         "sources": float(len(sources)),
     }
+    snaps = _scale_pixels(visit, scale)
     return CalibratedImage(
         instrument=exposure.instrument,
         visit=exposure.visit,
         detector=exposure.detector,
         band=exposure.band,
-        image=combined.image * scale,
-        variance=combined.variance * scale**2,
+        image=combined.image,
+        variance=combined.variance,
         mask=combined.mask,
         psf=psf,
         wcs=astrometry.wcs,
         photo_calib=point.scale,
-        background=visit.background.image * scale,
+        background=visit.background.image,
         background_level=visit.background.level,
-        snaps=_scaled_snaps(combined.snaps, scale),
+        snaps=snaps,
         sources=sources,
         metrics=metrics,
         midpoint_mjd_tai=_midpoint(visit.exposures),
@@ -298,12 +229,16 @@ def _assemble(
     )
 
 
-def _scaled_snaps(snaps: SnapData, scale: np.float32) -> SnapData:
-    if snaps.difference is None or snaps.difference_variance is None:
-        return snaps
-    return dataclasses.replace(
-        snaps, difference=snaps.difference * scale, difference_variance=snaps.difference_variance * scale**2
-    )
+def _scale_pixels(visit: VisitImage, scale: np.float32) -> SnapData:
+    """Bring every plane to nJy in place and return the snaps' data."""
+    combined, snaps = visit.combined, visit.combined.snaps
+    for plane in (combined.image, visit.background.image, snaps.difference):
+        if plane is not None:
+            plane *= scale
+    for plane in (combined.variance, snaps.difference_variance):
+        if plane is not None:
+            plane *= scale**2
+    return snaps
 
 
 def _midpoint(exposures: Sequence[Exposure]) -> float:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from processors.single_frame.errors import TooFewStarsError
-from processors.single_frame.measurement import measure_shapes
 from processors.single_frame.psf import PsfModel, polynomial_terms
+from processors.single_frame.shapes import measure_shapes
 from processors.single_frame.splines import place_splines, shift_stamps
 
 __all__ = ["StarStamps", "cut_stamps", "fit_psf", "order_for", "stamp_half"]

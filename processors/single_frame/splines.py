@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["place_splines", "prefilter", "resample", "shift_stamps"]
+__all__ = ["place_splines", "prefilter", "resample", "shift_stamps", "taps"]
 
 
 def prefilter(stamps: NDArray[Any]) -> NDArray[np.float64]:
@@ -23,7 +23,7 @@ def prefilter(stamps: NDArray[Any]) -> NDArray[np.float64]:
 
 
 @numba.njit(cache=True)
-def _taps(fraction: float) -> NDArray[np.float64]:
+def taps(fraction: float) -> NDArray[np.float64]:
     """Weights of the coefficients -2..3 around a point ``fraction`` beyond coefficient 0."""
     weights = np.empty(6)
     for k in range(6):
@@ -43,24 +43,29 @@ def resample(coefficients: NDArray[np.float64], dx: float, dy: float, out: NDArr
     """Evaluate a spline at every pixel plus (dx, dy) into ``out``; beyond the stamp it is 0."""
     rows, columns = coefficients.shape
     jx, jy = int(np.floor(dx)), int(np.floor(dy))
-    wx, wy = _taps(dx - jx), _taps(dy - jy)
+    wx, wy = taps(dx - jx), taps(dy - jy)
     half = np.zeros((rows, columns))
     for y in range(rows):
-        for x in range(columns):
-            total = 0.0
-            for k in range(6):
-                i = x + jx + k - 2
-                if 0 <= i < columns:
-                    total += wx[k] * coefficients[y, i]
-            half[y, x] = total
+        _combine_shifted(coefficients[y], wx, jx - 2, half[y])
     for y in range(rows):
-        for x in range(columns):
-            total = 0.0
-            for k in range(6):
-                j = y + jy + k - 2
-                if 0 <= j < rows:
-                    total += wy[k] * half[j, x]
-            out[y, x] = total
+        line = out[y]
+        line[:] = 0.0
+        for k in range(6):
+            j = y + jy + k - 2
+            if 0 <= j < rows:
+                for x in range(columns):
+                    line[x] += wy[k] * half[j, x]
+
+
+@numba.njit(cache=True)
+def _combine_shifted(
+    line: NDArray[np.float64], weights: NDArray[np.float64], shift: int, out: NDArray[np.float64]
+) -> None:
+    """Add the weighted sum of a line's copies moved by shift, shift + 1 and so on; beyond its ends it is 0."""
+    for k in range(len(weights)):
+        move = shift + k
+        for x in range(max(0, -move), min(len(line), len(line) - move)):
+            out[x] += weights[k] * line[x + move]
 
 
 @numba.njit(cache=True)

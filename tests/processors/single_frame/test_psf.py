@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from processors.errors import InputError
 from processors.single_frame.errors import TooFewStarsError
-from processors.single_frame.psf import PsfModel, psf_fluxes, subtract_sources
+from processors.single_frame.point_sources import psf_fluxes, subtract_sources
+from processors.single_frame.psf import PsfModel
 from processors.single_frame.psf_fit import cut_stamps, fit_psf, order_for, stamp_half
 from processors.single_frame.splines import shift_stamps
 from processors.single_frame.stars import Candidates, select_stars, size_locus

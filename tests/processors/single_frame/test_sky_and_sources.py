@@ -14,10 +14,10 @@ from processors.single_frame.measurement import (
     SOURCE_DTYPE,
     collect_planes,
     measure_apertures,
-    measure_shapes,
     measure_sources,
 )
 from processors.single_frame.psf import PsfModel
+from processors.single_frame.shapes import measure_shapes
 from schemas.masks import MaskPlane
 from tests.support.scenes import draw_stars, moffat
 
@@ -156,7 +156,9 @@ def test_a_place_without_light_keeps_its_first_guess() -> None:
 def test_psf_fluxes_are_unbiased_and_their_errors_hold(field) -> None:
     x, y, flux, image, variance = field
     mask = np.zeros(SHAPE, np.uint16)
-    rows = measure_sources((image, variance, mask), mask != 0, moffat_model(), (x, y))
+    rows = measure_sources(
+        (image, variance, mask), mask != 0, moffat_model(), measure_shapes(image, variance, (x, y), FWHM)
+    )
     pull = (rows["psf_flux"] - flux) / rows["psf_flux_err"]
     assert abs(pull.mean()) < 0.5
     assert 0.8 < pull.std() < 1.25
@@ -172,7 +174,9 @@ def test_blended_fluxes_are_shared_out() -> None:
     clean = draw_stars(SHAPE, x, y, flux, FWHM) + 600
     image = (rng.poisson(clean) - 600).astype(np.float32)
     mask = np.zeros(SHAPE, np.uint16)
-    rows = measure_sources((image, clean.astype(np.float32), mask), mask != 0, moffat_model(), (x, y))
+    variance = clean.astype(np.float32)
+    shapes = measure_shapes(image, variance, (x, y), FWHM)
+    rows = measure_sources((image, variance, mask), mask != 0, moffat_model(), shapes)
     np.testing.assert_allclose(rows["psf_flux"], flux, rtol=0.06)
 
 
@@ -192,8 +196,8 @@ def test_mask_planes_around_a_source_are_collected() -> None:
 
 
 def test_no_sources_give_an_empty_table() -> None:
-    image, none = np.zeros((30, 30), np.float32), np.zeros(0)
+    image, none = np.zeros((30, 30), np.float32), np.zeros((0, 8))
     mask = np.zeros((30, 30), np.uint16)
-    rows = measure_sources((image, image + 1, mask), mask != 0, moffat_model(21, (30, 30)), (none, none))
+    rows = measure_sources((image, image + 1, mask), mask != 0, moffat_model(21, (30, 30)), none)
     assert rows.dtype == SOURCE_DTYPE
     assert len(rows) == 0
