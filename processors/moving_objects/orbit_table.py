@@ -11,8 +11,19 @@ from numpy.typing import NDArray
 
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, OBLIQUITY_RADIANS
 from processors.moving_objects.kepler import two_body
+from schemas.orbits import covariances_of, states_of
 
-__all__ = ["DEFAULT_G", "ORBIT", "OrbitProblem", "OrbitTable", "assembled", "joined", "no_orbits", "perihelion_states"]
+__all__ = [
+    "DEFAULT_G",
+    "ORBIT",
+    "OrbitProblem",
+    "OrbitTable",
+    "assembled",
+    "joined",
+    "no_orbits",
+    "perihelion_states",
+    "table_of_rows",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -132,6 +143,19 @@ def joined(parts: Sequence[OrbitTable]) -> OrbitTable:
     ]
     problems = sorted([*(p for part in parts for p in part.problems), *doubles], key=lambda problem: problem.line)
     return OrbitTable(orbits=orbits[~again], covariances=_chosen(covariances, ~again), problems=tuple(problems))
+
+
+def table_of_rows(rows: Array) -> OrbitTable:
+    """Return stored orbits, rows of ``schemas.orbits.ORBIT_ROW``, as a table to be written; lines count them from 1."""
+    orbits = no_orbits(len(rows))
+    same = ("designation", "epoch_mjd_tdb", "h", "g", "n_observations", "n_oppositions", "arc_days", "rms_arcsec")
+    for name in same:
+        # Single precision as the decimal it was made from, so that 3.34 is written as that.
+        short = rows.dtype[name] == np.dtype("<f4")
+        orbits[name] = [float(str(value)) for value in rows[name]] if short else rows[name]
+    orbits["u_parameter"], orbits["line"] = rows["uncertainty_code"], np.arange(1, len(rows) + 1)
+    orbits["state"] = states_of(rows)
+    return assembled(orbits, covariances_of(rows), ())
 
 
 def perihelion_states(
