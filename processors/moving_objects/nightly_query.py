@@ -1,0 +1,180 @@
+"""Which known objects a visit sees, and where: exact at the moment of the visit, no interpolation.
+
+Each candidate is carried along its conic from the middle of the night, with half the perturbing acceleration times the time
+squared, then seen from the telescope with light time: some microseconds each, a few thousand candidates.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.moving_objects.errors import OutsideEphemerisError
+from processors.moving_objects.nightly import MARGIN_RAD, NightCatalogue
+from processors.moving_objects.nightly_cells import cells_within
+from processors.moving_objects.nightly_rows import PREDICTION, describe, seen
+from processors.moving_objects.observers import observer_states
+from processors.moving_objects.solar_system import Observatory, SolarSystem, sun_velocities
+from processors.moving_objects.timescales import tdb_from_tai
+
+__all__ = ["PREDICTION", "predict_all", "predict_visit", "warm_up"]
+
+Floats = NDArray[np.float64]
+Rows = np.ndarray[Any, Any]
+
+
+def predict_visit(
+    catalogue: NightCatalogue,
+    solar_system: SolarSystem,
+    observatory: Observatory,
+    *,
+    ra_deg: float,
+    dec_deg: float,
+    radius_deg: float,
+    mjd_tai: float,
+) -> Rows:
+    """Return the known objects whose predicted place lies within a circle at a moment.
+
+    Parameters
+    ----------
+    catalogue
+        Of the night the moment belongs to.
+    solar_system, observatory
+        Earth and Sun, and where the observer stands on the Earth.
+    ra_deg, dec_deg, radius_deg
+        The circle, ICRS; the radius is the field's and the margin wanted.
+    mjd_tai
+        Middle of the exposure.
+
+    Returns
+    -------
+    Rows
+        dtype `PREDICTION`, sorted by ssObjectId; empty if there are none.
+
+    Raises
+    ------
+    OutsideEphemerisError
+        If the moment lies outside the catalogue's night.
+    """
+    centre = _unit(ra_deg, dec_deg)
+    radius = np.radians(radius_deg)
+    first, last = _slices(catalogue, cells_within(centre, radius + MARGIN_RAD, catalogue.nside))
+    return _predict(catalogue, _moment(solar_system, observatory, catalogue, mjd_tai), centre, radius, first, last)
+
+
+def predict_all(
+    catalogue: NightCatalogue,
+    solar_system: SolarSystem,
+    observatory: Observatory,
+    *,
+    ra_deg: float,
+    dec_deg: float,
+    radius_deg: float,
+    mjd_tai: float,
+) -> Rows:
+    """Return the same as `predict_visit` by looking at every object: for tests of the index, and circles of any size."""
+    moment = _moment(solar_system, observatory, catalogue, mjd_tai)
+    first, last = np.zeros(1, np.int64), np.array([len(catalogue)], np.int64)
+    return _predict(catalogue, moment, _unit(ra_deg, dec_deg), np.radians(radius_deg), first, last)
+
+
+def warm_up(catalogue: NightCatalogue, solar_system: SolarSystem, observatory: Observatory) -> None:
+    """Load the compiled code and the tables of cells, so that the first visit takes no longer than the others."""
+    predict_visit(
+        catalogue,
+        solar_system,
+        observatory,
+        ra_deg=0.0,
+        dec_deg=0.0,
+        radius_deg=1.0,
+        mjd_tai=catalogue.mid_night_mjd_tai,
+    )
+
+
+def _unit(ra_deg: float, dec_deg: float) -> Floats:
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+
+
+def _moment(
+    solar_system: SolarSystem, observatory: Observatory, catalogue: NightCatalogue, mjd_tai: float
+) -> tuple[Floats, Floats, float]:
+    """Return observer, velocity of the Sun and days since the middle of the night."""
+    if not abs(mjd_tai - catalogue.mid_night_mjd_tai) <= catalogue.half_night_days:
+        raise OutsideEphemerisError(
+            f"MJD {mjd_tai:.4f} TAI is not in the night about {catalogue.mid_night_mjd_tai:.4f}: take that night's catalogue."
+        )
+    tdb = tdb_from_tai(np.array([mjd_tai, catalogue.mid_night_mjd_tai]))
+    observer = observer_states(solar_system, observatory, mjd_tai)[0]
+    return observer, sun_velocities(solar_system, tdb[:1])[0], float(tdb[0] - tdb[1])
+
+
+def _slices(catalogue: NightCatalogue, cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where runs of neighbouring cells begin and end among the rows, and the bucket of fast objects after them."""
+    gaps = np.flatnonzero(np.diff(cells) != 1)
+    begin, end = cells[np.concatenate([[0], gaps + 1])], cells[np.concatenate([gaps, [len(cells) - 1]])]
+    offsets = catalogue.offsets
+    return np.append(offsets[begin], offsets[-1]), np.append(offsets[end + 1], len(catalogue))
+
+
+def _predict(
+    catalogue: NightCatalogue,
+    moment: tuple[Floats, Floats, float],
+    centre: Floats,
+    radius: float,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+) -> Rows:
+    observer, sun_velocity, dt = moment
+    most = int((last - first).sum())
+    chosen, helio, topo = np.empty(most, np.int64), np.empty((most, 6)), np.empty((most, 6))
+    hits = _candidates(
+        catalogue.states, catalogue.values, first, last, dt, observer, sun_velocity, centre, radius, chosen, helio, topo
+    )
+    rows = np.zeros(hits, PREDICTION)
+    _describe_all(catalogue.object_id, catalogue.values, chosen, helio, topo, observer, rows)
+    return np.asarray(rows[np.argsort(rows["ssObjectId"], kind="stable")])
+
+
+@numba.njit(cache=True)
+def _candidates(
+    states: Floats,
+    values: NDArray[np.float32],
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    dt: float,
+    observer: Floats,
+    sun_velocity: Floats,
+    centre: Floats,
+    radius: float,
+    chosen: NDArray[np.int64],
+    helio: Floats,
+    topo: Floats,
+) -> int:
+    chord = 2.0 * np.sin(0.5 * min(radius, np.pi))
+    hits = 0
+    for run in range(first.shape[0]):
+        for k in range(first[run], last[run]):
+            if seen(states[k], values[k], dt, observer, sun_velocity, centre, chord, helio[hits], topo[hits]):
+                chosen[hits] = k
+                hits += 1
+    return hits
+
+
+@numba.njit(cache=True)
+def _describe_all(
+    object_id: NDArray[np.int64],
+    values: NDArray[np.float32],
+    chosen: NDArray[np.int64],
+    helio: Floats,
+    topo: Floats,
+    observer: Floats,
+    rows: Rows,
+) -> None:
+    for n in range(rows.shape[0]):
+        k = chosen[n]
+        rows[n]["ssObjectId"] = object_id[k]
+        describe(values[k], helio[n], topo[n], observer, rows[n])
