@@ -54,7 +54,7 @@ def earth_moids(elements: Array, epoch_mjd_tdb: Floats) -> Array:
     if len(rows):
         table = np.stack([elements[name] for name in (ELEMENTS.names or ())[:5]], axis=1)
         out = np.full((len(rows), len(MOID.names or ())), np.nan)
-        _moids(table, np.asarray(epoch_mjd_tdb, np.float64), out)
+        _moids(table, np.ascontiguousarray(epoch_mjd_tdb, np.float64), out)
         for k, name in enumerate(MOID.names or ()):
             rows[name] = out[:, k]
     return rows
