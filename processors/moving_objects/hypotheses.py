@@ -29,6 +29,9 @@ ARRIVAL = 18
 """Columns of an arrival: direction and rate (radians per day) at the epoch, then the derivatives of both by gamma and by
 gamma_dot, three components each."""
 
+_PULL_RADIANS_PER_DAY2 = 5e-4
+"""Greatest difference of the Sun's pull on a near object and on the Earth, over the distance (2 GM / au^3 is 6e-4)."""
+
 _NEAREST_AU = 0.003
 """Tracklets that a hypothesis would put nearer than about the Moon are left alone."""
 
@@ -196,31 +199,57 @@ def _first_range(t: float, u: Any, w: Any, observer: Any, view: Any, cell: Any) 
 
 
 @njit(cache=True)
-def _bound(u: Any, w: Any, observer: Any, rho: float, rho_dot: float, slack: float) -> bool:
-    """Whether some rate of distance within ``slack`` of the given one makes the orbit an ellipse."""
-    r2, side2, radial = 0.0, 0.0, rho_dot
-    for k in range(3):
-        radial += observer[3 + k] * u[k]
-        r2 += (observer[k] + rho * u[k]) ** 2
-    off = 0.0
-    for k in range(3):
-        across = observer[3 + k] + rho * w[k]
-        side2 += across * across
-        off += across * u[k]
-    side2 -= off * off
-    least = max(0.0, abs(radial) - slack)
-    return side2 + least * least <= _SPEED_MARGIN * _SPEED_MARGIN * 2.0 * _MU / math.sqrt(r2)
+def _bound(u: Any, w: Any, observer: Any, rho: float, rho_dot: float, noise: float, cell: Any) -> bool:
+    """Whether some distance and rate in the cell make the orbit an ellipse, the rate's noise allowed for."""
+    for part in (0.0, -1.0, 1.0):
+        gamma = max(cell[0] + part * cell[1], 0.02 * cell[0])
+        scale = cell[0] / gamma
+        far, slack = rho * scale, cell[3] / gamma
+        r2, side2, radial, off = 0.0, 0.0, rho_dot * scale, 0.0
+        for k in range(3):
+            radial += observer[3 + k] * u[k]
+            r2 += (observer[k] + far * u[k]) ** 2
+            across = observer[3 + k] + far * w[k]
+            side2 += across * across
+            off += across * u[k]
+        side = max(0.0, math.sqrt(max(0.0, side2 - off * off)) - 3.0 * far * noise)
+        least = max(0.0, abs(radial) - slack)
+        if side * side + least * least <= _SPEED_MARGIN * _SPEED_MARGIN * 2.0 * _MU / math.sqrt(r2):
+            return True
+    return False
+
+
+@njit(cache=True)
+def _speed_fits(speed: float, t: float, rho: float, cell: Any) -> bool:
+    """Whether the speed at the epoch may lie in the cell's range.
+
+    In straight motion distance squared times angular speed is constant; the Sun's pull on object and observer differs by
+    less than 5e-4 radians per day squared.
+    """
+    then = speed * (rho * cell[0]) ** 2
+    slack = 0.1 * then + _PULL_RADIANS_PER_DAY2 * min(1.0, cell[0]) * abs(t)
+    slack += 2.0 * then * abs(t) * cell[3]
+    return cell[4] - slack <= then <= cell[5] + slack
 
 
 @njit(cache=True)
 def arrivals(
-    times: Any, vectors: Any, rates: Any, observers: Any, view: Any, epoch: float, cell: Any, out: Any, which: Any
+    times: Any,
+    vectors: Any,
+    rates: Any,
+    noises: Any,
+    observers: Any,
+    view: Any,
+    epoch: float,
+    cell: Any,
+    out: Any,
+    which: Any,
 ) -> int:
     """Write the arrivals of the tracklets that a cell can hold, and which they are; return how many.
 
     Parameters
     ----------
-    times, vectors, rates, observers
+    times, vectors, rates, noises, observers
         Of the tracklets, as in ``Tracklets``.
     view
         Heliocentric position and velocity of the viewpoint at the epoch, au and au/day.
@@ -237,12 +266,12 @@ def arrivals(
     count = 0
     for i in range(times.shape[0]):
         speed = math.sqrt(rates[i, 0] ** 2 + rates[i, 1] ** 2 + rates[i, 2] ** 2)
-        if speed > 2.5 * cell[5] + 0.002 or speed < 0.3 * cell[4]:
-            continue
         t = epoch - times[i]
         u, w, observer = vectors[i], rates[i], observers[i]
         rho, rho_dot = _first_range(t, u, w, observer, view, cell)
-        if rho < _NEAREST_AU or not _bound(u, w, observer, rho, rho_dot, cell[3] / cell[0]):
+        if rho < _NEAREST_AU or not _speed_fits(speed, t, rho, cell):
+            continue
+        if not _bound(u, w, observer, rho, rho_dot, noises[i], cell):
             continue
         far, fast = 0.02 * rho, 0.3 * cell[3] / cell[0] + 1e-5
         if not (

@@ -149,7 +149,8 @@ def _candidates(
     pool = window.tracklets
     arrival, which = np.empty((len(free), ARRIVAL), np.float32), np.empty(len(free), np.int64)
     count = arrivals(
-        pool.mjd_tai[free], pool.vector[free], pool.rate[free], pool.observer[free], window.view, window.epoch,
+        pool.mjd_tai[free], pool.vector[free], pool.rate[free],
+        pool.rate_sigma[free], pool.observer[free], window.view, window.epoch,
         cell.numbers(), arrival, which,
     )  # fmt: skip
     if count < rules.nights:

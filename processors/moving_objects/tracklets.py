@@ -45,8 +45,11 @@ class TrackletRules:
     """How far from the line through two others a further detection may lie, besides 4 sigma."""
     exposure_seconds: float = 30.0
     """Exposure that draws the trail (OSS: 30 s visits)."""
-    trail_arcsec: float = 1.5
-    """How far two trail lengths, or a trail and the motion during an exposure, may differ besides a third of the length."""
+    untrailed_arcsec: float = 1.6
+    """Longest motion during an exposure that may leave no trail: one and a half widths of a poor image (1.1 arcsec)."""
+    trail_arcsec: float = 0.7
+    """How far a trail's length and the motion during an exposure may differ, besides a fifth of the length: five sigma at
+    S/N 7."""
     trail_deg: float = 30.0
     """How far a trail's angle may differ from the direction of motion."""
 
@@ -176,6 +179,7 @@ def _of_night(detections: Array, vectors: Array, begin: int, end: int, rules: Tr
     numbers = (
         math.radians(rules.rate_deg_per_day), math.radians(rules.trailed_rate_deg_per_day), rules.span_days,
         rules.arc_arcsec * ARCSEC, rules.exposure_seconds, rules.trail_arcsec, math.radians(rules.trail_deg),
+        rules.untrailed_arcsec,
     )  # fmt: skip
     first, second = _pairs(vectors[begin:end], here["midpoint_mjd_tai"], visits, trail, height, numbers)
     in_order = np.lexsort((second, first))
@@ -194,13 +198,13 @@ def _trails_agree(one: Any, other: Any, way: float, angle: float, span: float, n
     drawn = math.degrees(way / span) * 3600.0 * exposure / 86400.0
     for trail in (one, other):
         if trail[0] <= 0.0:
-            if drawn > 3.0 * slack:
+            if drawn > numbers[7]:
                 return False
             continue
-        if abs(trail[0] - drawn) > slack + trail[0] / 3.0:
+        if abs(trail[0] - drawn) > slack + 0.2 * trail[0]:
             return False
         off = abs(math.radians(trail[1]) - angle) % math.pi
-        if min(off, math.pi - off) > turn + 0.5 / trail[0]:
+        if min(off, math.pi - off) > turn:
             return False
     return True
 
