@@ -15,10 +15,13 @@ from infra.telescope.charge import ChargeEffects, draw_charge_effects
 from infra.telescope.imaging_scenes.raw import RawSnaps, take_snaps, with_charge_masters
 from infra.telescope.imaging_scenes.scene import ImagingScene
 from infra.telescope.imaging_scenes.store import scene_digest
-from infra.telescope.release import reference_catalogue, source_digest
+from infra.telescope.release import reference_catalogue
 from infra.telescope.response import make_response
 
 __all__ = ["cached_raw_snaps"]
+
+_SENSOR = ("chance", "charge", "electronics", "raw_files", "release", "response")
+"""Modules of the simulator that raw snaps come from, besides those of the calibrated images."""
 
 
 def cached_raw_snaps(scene: ImagingScene, folder: Path | str, *, charge_effects: bool = True) -> RawSnaps:
@@ -46,8 +49,9 @@ def cached_raw_snaps(scene: ImagingScene, folder: Path | str, *, charge_effects:
 
 def _digest() -> str:
     here = Path(__file__).parent
-    own = b"".join(path.read_bytes() for path in sorted(here.glob("raw*.py")))
-    return hashlib.sha256(own + scene_digest().encode() + source_digest().encode()).hexdigest()[:10]
+    paths = [*sorted(here.glob("raw*.py")), *(here.parent / f"{name}.py" for name in _SENSOR)]
+    source = b"".join(path.read_bytes() for path in paths)
+    return hashlib.sha256(source + scene_digest().encode()).hexdigest()[:10]
 
 
 def _write(snaps: RawSnaps, path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_gaussian_filter_finds_as_much_and_measures_too_little(crowded: TrapSc
 
     gaussian = gaussian_profile(result.metrics["difference_fwhm_pixels"])
     assert measured(gaussian) < 0.93
-    assert measured(true_profile) == pytest.approx(1.0, abs=0.02)
+    assert measured(true_profile) == pytest.approx(1.0, abs=0.03)
     # How much of the ideal signal-to-noise a filter keeps is its correlation with the PSF.
     model = gaussian(0.0, 0.0, 0.0, 0.0)
     half, middle = model.shape[0] // 2, result.psf.half
