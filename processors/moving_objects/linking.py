@@ -28,11 +28,13 @@ from processors.moving_objects.linking_candidates import (
     once_each,
     without_worst_night,
 )
+from processors.moving_objects.linking_extend import VisitIndex, extended, index_visits
 from processors.moving_objects.linking_fit import FitRows, rows_of
 from processors.moving_objects.linking_search import find_sets, tangent_basis
+from processors.moving_objects.merging import merged
 from processors.moving_objects.tracklets import Tracklets
 
-__all__ = ["LinkingRules", "Window", "accept", "link", "window_of"]
+__all__ = ["LinkingRules", "Window", "accept", "link", "tidied", "window_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -64,6 +66,7 @@ class Window:
     """In the order of ``validated_detections``."""
     tracklets: Tracklets
     rows: FitRows
+    index: VisitIndex
     nights: Array
     epoch: float
     """MJD TAI of the arrivals, the middle of the window."""
@@ -89,6 +92,7 @@ def window_of(detections: Array, observers: Array, tracklets: Tracklets) -> Wind
     times = detections["midpoint_mjd_tai"]
     first, last = (float(times[0]), float(times[-1])) if len(times) else (0.0, 0.0)
     epoch = 0.5 * (first + last)
+    rows = rows_of(detections, observers)
     view = np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     if len(times):
         near = int(np.argmin(np.abs(times - epoch)))
@@ -96,7 +100,8 @@ def window_of(detections: Array, observers: Array, tracklets: Tracklets) -> Wind
     return Window(
         detections=detections,
         tracklets=tracklets,
-        rows=rows_of(detections, observers),
+        rows=rows,
+        index=index_visits(detections["visit"], rows),
         nights=night_numbers(times),
         epoch=epoch,
         view=np.ascontiguousarray(view, np.float64),
@@ -131,9 +136,19 @@ def link(
     found: list[Candidates] = []
     for family in rules.families:
         new = [_search(window, cell, family, rules, seeds) for cell in cells_of(family, window.half_span_days)]
-        found += new
-        progress(family.name, sum(len(n) for n in new))
-    return concatenated(found)
+        links = tidied(window, concatenated(new))
+        found.append(links)
+        progress(family.name, len(links))
+    return tidied(window, concatenated(found))
+
+
+def tidied(window: Window, links: Candidates) -> Candidates:
+    """Join links of one object and add the free detections that the links predict, until neither changes anything."""
+    before = -1
+    while len(links) != before:
+        before = len(links)
+        links, _ = merged(links, window.rows, window.view, window.epoch)
+    return extended(links, window.index, window.rows, window.view, window.epoch, window.taken)
 
 
 def _search(window: Window, cell: Cell, family: Family, rules: LinkingRules, seeds: Array | None) -> Candidates:
