@@ -128,7 +128,7 @@ def _longest(x: Floats, time: float, forces: Forces, bodies: Floats) -> float:
             # The two may meet head on: the planet's speed is that of a circle at its distance.
             closing = speed + np.sqrt(GM_SUN_AU3_PER_DAY2 / np.sqrt(s2)) + np.sqrt(2.0 * gm[b] / np.sqrt(d2))
             longest = min(longest, NEAR_SHARE * np.sqrt(d2) / closing)
-    return longest
+    return float(longest)
 
 
 @numba.njit(cache=True)
@@ -139,8 +139,11 @@ def advance(x: Floats, phi: Floats, begin: float, end: float, forces: Forces) ->
     """
     bodies = np.empty((forces[2].shape[0], 3))
     out, part, whole = np.empty(6), np.empty((6, 6)), np.empty((6, 6))
+    if is_two_body(forces):
+        _drift(x, phi, end - begin, out, part, whole)
+        return
     time = begin
-    while time != end:
+    while time != end and np.isfinite(end):
         longest = _longest(x, time, forces, bodies)
         if not longest > 0.0:
             x[:] = np.nan
