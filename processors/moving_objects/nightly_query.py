@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from processors.moving_objects.errors import OutsideEphemerisError
 from processors.moving_objects.nightly import MARGIN_RAD, NightCatalogue
 from processors.moving_objects.nightly_cells import cells_within
-from processors.moving_objects.nightly_rows import PREDICTION, describe, seen
+from processors.moving_objects.nightly_rows import PREDICTION, describe, seen, straight_light_time
 from processors.moving_objects.observers import observer_states
 from processors.moving_objects.solar_system import Observatory, SolarSystem, sun_velocities
 from processors.moving_objects.timescales import tdb_from_tai
@@ -134,9 +134,10 @@ def _predict(
     hits = _candidates(
         catalogue.states, catalogue.values, first, last, dt, observer, sun_velocity, centre, radius, chosen, helio, topo
     )
+    order = np.argsort(catalogue.object_id[chosen[:hits]], kind="stable")
     rows = np.zeros(hits, PREDICTION)
-    _describe_all(catalogue.object_id, catalogue.values, chosen, helio, topo, observer, rows)
-    return np.asarray(rows[np.argsort(rows["ssObjectId"], kind="stable")])
+    _describe_all(catalogue.object_id, catalogue.values, chosen, order, helio, topo, observer, rows)
+    return rows
 
 
 @numba.njit(cache=True)
@@ -156,10 +157,14 @@ def _candidates(
 ) -> int:
     chord = 2.0 * np.sin(0.5 * min(radius, np.pi))
     hits = 0
+    left, sight = np.empty(6), np.empty(6)
     for run in range(first.shape[0]):
         for k in range(first[run], last[run]):
-            if seen(states[k], values[k], dt, observer, sun_velocity, centre, chord, helio[hits], topo[hits]):
+            tau = straight_light_time(states, k, dt, observer, centre, chord)
+            if tau >= 0.0 and seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, left, sight):
                 chosen[hits] = k
+                for i in range(6):
+                    helio[hits, i], topo[hits, i] = left[i], sight[i]
                 hits += 1
     return hits
 
@@ -169,12 +174,14 @@ def _describe_all(
     object_id: NDArray[np.int64],
     values: NDArray[np.float32],
     chosen: NDArray[np.int64],
+    order: NDArray[np.int64],
     helio: Floats,
     topo: Floats,
     observer: Floats,
     rows: Rows,
 ) -> None:
     for n in range(rows.shape[0]):
-        k = chosen[n]
+        hit = order[n]
+        k = chosen[hit]
         rows[n]["ssObjectId"] = object_id[k]
-        describe(values[k], helio[n], topo[n], observer, rows[n])
+        describe(values[k], helio[hit], topo[hit], observer, rows[n])

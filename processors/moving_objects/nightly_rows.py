@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.moving_objects.apparent import retarded
+from processors.moving_objects.apparent import finish_light_time
 from processors.moving_objects.constants import (
     ARCSEC_PER_RADIAN,
     AU_KM,
@@ -19,7 +19,7 @@ from processors.moving_objects.constants import (
 from processors.moving_objects.kepler import step
 from processors.moving_objects.photometry import v_magnitude
 
-__all__ = ["PREDICTION", "describe", "seen"]
+__all__ = ["PREDICTION", "describe", "seen", "straight_light_time"]
 
 Floats = NDArray[np.float64]
 
@@ -51,28 +51,38 @@ _TO_GALACTIC = np.array(
 _COS_OBLIQUITY, _SIN_OBLIQUITY = np.cos(OBLIQUITY_RADIANS), np.sin(OBLIQUITY_RADIANS)
 
 
-@numba.njit(cache=True)
-def _surely_outside(state: Floats, dt: float, observer: Floats, centre: Floats, chord: float) -> bool:
-    """Whether an object cannot be in the circle, judged by its straight line and a bound on what that leaves out."""
+@numba.njit(cache=True, inline="always")
+def straight_light_time(states: Floats, k: int, dt: float, observer: Floats, centre: Floats, chord: float) -> float:
+    """Return the light time of an object on its straight line, or -1 if even with a bound on its bend it is out of the circle."""
     square, near = 0.0, 0.0
-    r2 = state[0] * state[0] + state[1] * state[1] + state[2] * state[2]
-    speed2 = state[3] * state[3] + state[4] * state[4] + state[5] * state[5]
+    r2 = states[k, 0] * states[k, 0] + states[k, 1] * states[k, 1] + states[k, 2] * states[k, 2]
+    speed2 = states[k, 3] * states[k, 3] + states[k, 4] * states[k, 4] + states[k, 5] * states[k, 5]
     for i in range(3):
-        p = state[i] + dt * state[i + 3] - observer[i]
+        p = states[k, i] + dt * states[k, i + 3] - observer[i]
         square += p * p
         near += p * centre[i]
+    # Most are refused by a wider circle, which needs no root: 0.86 degrees cover bend and light time of all but extremes.
+    wide = chord + 0.015
+    cosine = 1.0 - 0.5 * wide * wide
+    if square > 0.0025 and r2 > 0.09 and speed2 < 0.01 and abs(dt) < 0.31:
+        if cosine > 0.0 and (near < 0.0 or near * near < cosine * cosine * square):
+            return -1.0
     distance = np.sqrt(square)
     # Twice the bend of the path, for the pull changes a little, and the way gone while the light travels.
     bend = GM_SUN_AU3_PER_DAY2 / r2 * dt * dt + 1e-7
     light = (np.sqrt(speed2) + 1e-5) * LIGHT_DAYS_PER_AU * 1.5 * (distance + bend)
     slack = chord + 2.0 * (bend + light) / distance
-    return 2.0 - 2.0 * near / distance > slack * slack
+    if 2.0 - 2.0 * near / distance > slack * slack:
+        return -1.0
+    return distance * LIGHT_DAYS_PER_AU
 
 
 @numba.njit(cache=True)
 def seen(
-    state: Floats,
+    states: Floats,
     values: NDArray[np.float32],
+    k: int,
+    tau: float,
     dt: float,
     observer: Floats,
     sun_velocity: Floats,
@@ -85,8 +95,10 @@ def seen(
 
     Parameters
     ----------
-    state, values
-        Of the object in the night's catalogue.
+    states, values, k
+        Columns of the night's catalogue and which row.
+    tau
+        Light time on the straight line (`straight_light_time`).
     dt
         Days since the middle of the night.
     observer, sun_velocity
@@ -94,21 +106,12 @@ def seen(
     centre, chord
         ``(3,)`` unit vector to the circle's centre and the chord of its radius.
     """
-    if _surely_outside(state, dt, observer, centre, chord):
-        return False
-    x, y, z, vx, vy, vz = step(state[0], state[1], state[2], state[3], state[4], state[5], dt)
-    half = 0.5 * dt * dt
-    now = (
-        x + half * values[0],
-        y + half * values[1],
-        z + half * values[2],
-        vx + dt * values[0],
-        vy + dt * values[1],
-        vz + dt * values[2],
-    )
-    for i in range(6):
-        topo[i] = now[i]
-    retarded(topo.copy(), observer, sun_velocity, helio, topo)
+    gone = dt - tau
+    x, y, z, vx, vy, vz = step(states[k, 0], states[k, 1], states[k, 2], states[k, 3], states[k, 4], states[k, 5], gone)
+    half = 0.5 * gone * gone
+    helio[0], helio[1], helio[2] = x + half * values[k, 0], y + half * values[k, 1], z + half * values[k, 2]
+    helio[3], helio[4], helio[5] = vx + gone * values[k, 0], vy + gone * values[k, 1], vz + gone * values[k, 2]
+    finish_light_time(tau, observer, sun_velocity, helio, topo)
     distance = np.sqrt(topo[0] ** 2 + topo[1] ** 2 + topo[2] ** 2)
     apart = 0.0
     for i in range(3):
@@ -132,7 +135,7 @@ def _angle_deg(cosine: float) -> float:
     return np.arccos(min(1.0, max(-1.0, cosine))) * _DEG
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def describe(values: NDArray[np.float32], helio: Floats, topo: Floats, observer: Floats, row: np.void) -> None:
     """Write every column of a predicted object but its number.
 
@@ -161,14 +164,14 @@ def describe(values: NDArray[np.float32], helio: Floats, topo: Floats, observer:
     for i in range(3):
         towards -= observer[i] * topo[i]
         back += helio[i] * topo[i]
-    phase = _angle_deg(back / (r * delta))
-    row["elongation"], row["phaseAngle"] = _angle_deg(towards / (sun * delta)), phase
-    row["ephVmag"] = v_magnitude(values[3], values[4], int(values[5]), r * delta, phase / _DEG)
+    cosine = min(1.0, max(-1.0, back / (r * delta)))
+    row["elongation"], row["phaseAngle"] = _angle_deg(towards / (sun * delta)), np.arccos(cosine) * _DEG
+    row["ephVmag"] = v_magnitude(values[3], values[4], int(values[5]), r * delta, cosine)
     _ranges(helio, topo, r, delta, row)
     _rates(values, helio, topo, observer, delta, row)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def _ranges(helio: Floats, topo: Floats, r: float, delta: float, row: np.void) -> None:
     row["topoRange"], row["helioRange"] = delta, r
     row["topoRangeRate"] = (topo[0] * topo[3] + topo[1] * topo[4] + topo[2] * topo[5]) / delta * _KM_PER_S
@@ -181,7 +184,7 @@ def _ranges(helio: Floats, topo: Floats, r: float, delta: float, row: np.void) -
     row["topo_vtot"] = np.sqrt(topo[3] ** 2 + topo[4] ** 2 + topo[5] ** 2) * _KM_PER_S
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def _rates(
     values: NDArray[np.float32], helio: Floats, topo: Floats, observer: Floats, delta: float, row: np.void
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import erfa  # type: ignore[import-untyped]
@@ -78,8 +79,11 @@ def _equator_of_date(mjd_tt: Floats) -> Floats:
     term, of 13.7 days and 0.2", bends by 5 mas in that day, which moves an observer by 0.2 mm.
     """
     knots, place = np.unique(np.floor(mjd_tt), return_inverse=True)
-    days, back = np.unique(np.concatenate([knots, knots + 1.0]), return_inverse=True)
-    matrices = erfa.pnm06a(_MJD_ZERO_JD, days)
-    before, after = matrices[back[: len(knots)]][place], matrices[back[len(knots) :]][place]
+    before, after = (np.array([_equator_of_day(day + shift) for day in knots.tolist()])[place] for shift in (0.0, 1.0))
     part = (mjd_tt - np.floor(mjd_tt))[:, None, None]
     return np.asarray(before + part * (after - before))
+
+
+@lru_cache(maxsize=1024)
+def _equator_of_day(mjd_tt: float) -> Floats:
+    return np.asarray(erfa.pnm06a(_MJD_ZERO_JD, mjd_tt))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-__all__ = ["SLOPE_G", "SLOPE_G12", "SLOPE_G12_STAR", "phase_term", "v_magnitude", "v_magnitudes"]
+__all__ = ["SLOPE_G", "SLOPE_G12", "SLOPE_G12_STAR", "phase_flux", "v_magnitude", "v_magnitudes"]
 
 Floats = NDArray[np.float64]
 
@@ -57,13 +57,16 @@ def _spline(x: float, knots: Floats, coefficients: Floats) -> float:
 
 
 @numba.njit(cache=True)
-def _of_hg(phase: float, g: float) -> float:
-    half = np.tan(0.5 * phase)
-    sine = np.sin(phase)
+def _of_hg(cosine: float, g: float) -> float:
+    half = np.sqrt((1.0 - cosine) / (1.0 + cosine)) if cosine > -1.0 else np.inf
+    if half == 0.0:
+        return 1.0
+    sine = np.sqrt(1.0 - cosine * cosine)
     smooth = np.exp(-90.56 * half * half)
     scaled = sine / (0.119 + 1.341 * sine - 0.754 * sine * sine)
-    first = smooth * (1.0 - 0.986 * scaled) + (1.0 - smooth) * np.exp(-3.332 * half**0.631)
-    second = smooth * (1.0 - 0.238 * scaled) + (1.0 - smooth) * np.exp(-1.862 * half**1.218)
+    logarithm = np.log(half)
+    first = smooth * (1.0 - 0.986 * scaled) + (1.0 - smooth) * np.exp(-3.332 * np.exp(0.631 * logarithm))
+    second = smooth * (1.0 - 0.238 * scaled) + (1.0 - smooth) * np.exp(-1.862 * np.exp(1.218 * logarithm))
     return (1.0 - g) * first + g * second
 
 
@@ -84,22 +87,27 @@ def _of_hg12(phase: float, g12: float, star: bool) -> float:
 
 
 @numba.njit(cache=True)
-def phase_term(phase: float, slope: float, kind: int) -> float:
-    """Return the magnitudes by which a body at phase angle ``phase`` (radians) is fainter than at zero; NaN past the model's end."""
-    flux = _of_hg(phase, slope) if kind == SLOPE_G else _of_hg12(phase, slope, kind == SLOPE_G12_STAR)
-    return -2.5 * np.log10(flux) if flux > 0.0 else np.nan
+def phase_flux(cosine: float, slope: float, kind: int) -> float:
+    """Return the brightness at the phase angle of that cosine over the one at zero; negative or zero past the model's end."""
+    if kind == SLOPE_G:
+        return _of_hg(cosine, slope)
+    return _of_hg12(np.arccos(cosine), slope, kind == SLOPE_G12_STAR)
 
 
 @numba.njit(cache=True)
-def v_magnitude(h: float, slope: float, kind: int, r_delta: float, phase: float) -> float:
-    """Return the V magnitude at product ``r_delta`` of the distances to Sun and observer, au^2; NaN where ``h`` is NaN."""
-    return h + 5.0 * np.log10(r_delta) + phase_term(phase, slope, kind)
+def v_magnitude(h: float, slope: float, kind: int, r_delta: float, cosine: float) -> float:
+    """Return the V magnitude at product ``r_delta`` of the distances to Sun and observer, au^2, and cosine of the phase angle.
+
+    NaN where ``h`` is NaN or the phase function is not positive.
+    """
+    flux = phase_flux(cosine, slope, kind)
+    return h + 2.5 * np.log10(r_delta * r_delta / flux) if flux > 0.0 else np.nan
 
 
 @numba.njit(cache=True)
-def _each(h: Floats, slope: Floats, kind: NDArray[np.int64], r_delta: Floats, phase: Floats, out: Floats) -> None:
+def _each(h: Floats, slope: Floats, kind: NDArray[np.int64], r_delta: Floats, cosine: Floats, out: Floats) -> None:
     for k in range(out.shape[0]):
-        out[k] = v_magnitude(h[k], slope[k], kind[k], r_delta[k], phase[k])
+        out[k] = v_magnitude(h[k], slope[k], kind[k], r_delta[k], cosine[k])
 
 
 def v_magnitudes(
@@ -127,5 +135,5 @@ def v_magnitudes(
     same = [np.ascontiguousarray(np.broadcast_to(a, out.shape), np.float64) for a in (h, slope)]
     kinds = np.ascontiguousarray(np.broadcast_to(kind, out.shape), np.int64)
     product = np.asarray(helio_range_au, np.float64) * np.asarray(topo_range_au, np.float64)
-    _each(same[0], same[1], kinds, product, np.radians(np.asarray(phase_angle_deg, np.float64)), out)
+    _each(same[0], same[1], kinds, product, np.cos(np.radians(np.asarray(phase_angle_deg, np.float64))), out)
     return out
