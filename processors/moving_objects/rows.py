@@ -23,7 +23,7 @@ from processors.moving_objects.cometary import (
 )
 from processors.moving_objects.detections import BANDS
 from processors.moving_objects.moid import earth_moids
-from processors.moving_objects.phase_curves import PhaseCurve, fit_phase_curve
+from processors.moving_objects.phase_curves import fit_phase_curves
 from schemas.orbits import covariances_of, states_of
 from schemas.public import fields_of, null_rows
 
@@ -41,6 +41,18 @@ _MOID_COLUMNS = {
     "MOIDEarthTrueAnomalyObject": "true_anomaly_deg",
 }
 """Column of SSObject to that of ``moid.MOID``."""
+
+
+_CURVE_COLUMNS = {
+    "{0}_H": "h",
+    "{0}_HErr": "h_err",
+    "{0}_G12": "g12",
+    "{0}_G12Err": "g12_err",
+    "{0}_H_{0}_G12_Cov": "covariance",
+    "{0}_Chi2": "chi2",
+    "{0}_nObsUsed": "n_used",
+}
+"""Column of SSObject, with its band, to that of ``phase_curves.PHASE_CURVE``."""
 
 
 class MismatchedRowsError(InputError):
@@ -183,47 +195,55 @@ def ss_object_rows(
     rows["tisserand_J"] = tisserand_jupiter(elements)
     for column, name in _MOID_COLUMNS.items():
         rows[column] = moids[name]
-    for k in range(len(orbits)):
-        own = slice(int(offsets[k]), int(offsets[k + 1]))
-        _observed(rows[k], detections[own], None if extendedness is None else extendedness[own])
-        for band, letter in enumerate(BANDS):
-            _in_band(rows[k], letter, detections[own], circumstances[own], band)
+    _observed(rows, detections["midpoint_mjd_tai"], offsets)
+    if extendedness is not None:
+        _extended(rows, extendedness, offsets)
+    _bands(rows, detections, circumstances, offsets)
     return rows
 
 
-def _observed(row: np.void, detections: Array, extendedness: Floats | None) -> None:
-    row["nObs"] = len(detections)
-    if len(detections):
-        times = detections["midpoint_mjd_tai"]
-        row["arc"], row["firstObservationMjdTai"] = np.ptp(times), times.min()
-    known = np.zeros(0) if extendedness is None else extendedness[np.isfinite(extendedness)]
-    if len(known):
-        row["extendednessMin"], row["extendednessMax"] = known.min(), known.max()
-        row["extendednessMedian"] = np.median(known)
+def _observed(rows: Array, times: Floats, offsets: NDArray[np.int64]) -> None:
+    rows["nObs"] = np.diff(offsets)
+    seen = np.flatnonzero(rows["nObs"])
+    if len(seen):
+        first, last = np.minimum.reduceat(times, offsets[seen]), np.maximum.reduceat(times, offsets[seen])
+        rows["arc"][seen], rows["firstObservationMjdTai"][seen] = last - first, first
 
 
-def _in_band(row: np.void, letter: str, detections: Array, circumstances: Array, band: int) -> None:
-    own = detections["band"] == band
-    row[f"{letter}_nObs"] = own.sum()
-    if not own.any():
-        return
-    seen = circumstances[own]
-    phase = seen["phaseAngle"].astype(np.float64)
-    if np.isfinite(phase).any():
-        row[f"{letter}_phaseAngleMin"], row[f"{letter}_phaseAngleMax"] = np.nanmin(phase), np.nanmax(phase)
-    reach = seen["helioRange"].astype(np.float64) * seen["topoRange"]
+def _extended(rows: Array, extendedness: Floats, offsets: NDArray[np.int64]) -> None:
+    for k, row in enumerate(rows):
+        own = extendedness[offsets[k] : offsets[k + 1]]
+        known = own[np.isfinite(own)]
+        if len(known):
+            row["extendednessMin"], row["extendednessMax"] = known.min(), known.max()
+            row["extendednessMedian"] = np.median(known)
+
+
+def _bands(rows: Array, detections: Array, circumstances: Array, offsets: NDArray[np.int64]) -> None:
+    """Fill in every column of every band: the detections sorted into groups of one object and band."""
+    group = np.repeat(np.arange(len(rows)), np.diff(offsets)) * len(BANDS) + detections["band"]
+    order = np.argsort(group, kind="stable")
+    edges = np.searchsorted(group[order], np.arange(len(rows) * len(BANDS) + 1))
+    phase = circumstances["phaseAngle"][order].astype(np.float64)
+    reach = (circumstances["helioRange"].astype(np.float64) * circumstances["topoRange"])[order]
     with np.errstate(divide="ignore", invalid="ignore"):
-        reduced = detections["mag"][own] - 5 * np.log10(reach)
-    curve = fit_phase_curve(phase, reduced, detections["mag_err"][own].astype(np.float64))
-    _curve(row, letter, curve)
+        reduced = detections["mag"][order] - 5 * np.log10(reach)
+    curves = fit_phase_curves(phase, reduced, detections["mag_err"][order], edges).reshape(len(rows), len(BANDS))
+    low, high = (_extremes(phase, edges, extreme).reshape(len(rows), len(BANDS)) for extreme in (np.fmin, np.fmax))
+    counts = np.diff(edges).reshape(len(rows), len(BANDS))
+    for band, letter in enumerate(BANDS):
+        rows[f"{letter}_nObs"] = counts[:, band]
+        rows[f"{letter}_phaseAngleMin"], rows[f"{letter}_phaseAngleMax"] = low[:, band], high[:, band]
+        own = curves[:, band]
+        for column, name in _CURVE_COLUMNS.items():
+            rows[column.format(letter)] = own[name]
+        rows[f"{letter}_slope_fit_failed"] = np.where(own["n_used"] > 0, own["slope_failed"], -1)
 
 
-def _curve(row: np.void, letter: str, curve: PhaseCurve) -> None:
-    row[f"{letter}_nObsUsed"] = curve.n_used
-    row[f"{letter}_H"], row[f"{letter}_HErr"] = curve.h, curve.h_err
-    row[f"{letter}_Chi2"] = curve.chi2
-    if curve.n_used:
-        row[f"{letter}_slope_fit_failed"] = curve.slope_failed
-    if not curve.slope_failed:
-        row[f"{letter}_G12"], row[f"{letter}_G12Err"] = curve.g12, curve.g12_err
-        row[f"{letter}_H_{letter}_G12_Cov"] = curve.covariance
+def _extremes(values: Floats, edges: NDArray[np.int64], extreme: np.ufunc) -> Floats:
+    """Extreme of each group; NaN of an empty one and of one without a number."""
+    found = np.full(len(edges) - 1, np.nan)
+    filled = np.flatnonzero(np.diff(edges))
+    if len(filled):
+        found[filled] = extreme.reduceat(values, edges[filled])
+    return found

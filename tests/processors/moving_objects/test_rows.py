@@ -10,7 +10,7 @@ import pytest
 
 from processors.moving_objects.detections import DETECTION
 from processors.moving_objects.orbit_table import perihelion_states
-from processors.moving_objects.phase_curves import hg12_magnitudes
+from processors.moving_objects.photometry import SLOPE_G12_STAR, v_magnitudes
 from processors.moving_objects.rows import MismatchedRowsError, mpc_orbit_records, ss_object_rows
 from schemas.orbits import STATE_COLUMNS, orbit_rows, set_covariances
 from schemas.public import null_rows, record_schema, to_public_records
@@ -97,10 +97,14 @@ def observed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     detections["band"] = [1, 2] * 6 + [4]
     circumstances["phaseAngle"] = [*np.linspace(2, 20, 12), 5.0]
     circumstances["helioRange"], circumstances["topoRange"] = [2.5] * 12 + [5.2], [1.6] * 12 + [4.3]
-    reduced = hg12_magnitudes(
-        circumstances["phaseAngle"].astype(float), np.where(detections["band"] == 1, 3.9, 3.3), 0.4
+    detections["mag"] = v_magnitudes(
+        np.where(detections["band"] == 1, 3.9, 3.3),
+        0.4,
+        helio_range_au=circumstances["helioRange"],
+        topo_range_au=circumstances["topoRange"],
+        phase_angle_deg=circumstances["phaseAngle"],
+        kind=SLOPE_G12_STAR,
     )
-    detections["mag"] = reduced + 5 * np.log10(circumstances["helioRange"] * circumstances["topoRange"])
     detections["mag_err"] = 0.02
     return detections, circumstances, np.array([0, 12, 12, 13])
 
