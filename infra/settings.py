@@ -103,6 +103,8 @@ class NightSettings(_Section):
     instrument: str = "NightcastSim"
     subname: str = "sal"
     """Second part of the names of the observatory's topics: ``lsst.<subname>.ScriptQueue...``."""
+    observatory: str = "X05"
+    """The observatory's code in the Minor Planet Center's list."""
     visits: int = Field(default=8, ge=1)
     snaps: int = Field(default=2, ge=1)
     bands: tuple[str, ...] = ("r", "i")

@@ -70,7 +70,7 @@ TOPICS: tuple[Topic, ...] = (
         event=events.VisitEvent,
         dead_letters=True,
         producers=("ocs-bridge", "dmcs"),
-        consumers=("dmcs", "orchestration", "detectors", "association", "quality", "distribution"),
+        consumers=("dmcs", "orchestration", "nightmops", "detectors", "association", "quality", "distribution"),
         summary="announced, cancelled, integration started, readout ended, closed, late result",
     ),
     Topic(
@@ -314,8 +314,8 @@ TOPICS: tuple[Topic, ...] = (
         event=events.StageState,
         cleanup=_COMPACT,
         retention_days=None,
-        producers=("dmcs", "orchestration", "archiver", "detectors", "distribution", "quality"),
-        consumers=("dmcs", "orchestration", "archiver", "detectors", "distribution", "quality"),
+        producers=("dmcs", "orchestration", "nightmops", "archiver", "detectors", "distribution", "quality"),
+        consumers=("dmcs", "orchestration", "nightmops", "archiver", "detectors", "distribution", "quality"),
         summary="state of each transactional stage, written with the offsets it belongs to",
     ),
 )

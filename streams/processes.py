@@ -10,7 +10,7 @@ from infra.supervisor import Health, ProcessSpec, ready_file
 
 __all__ = ["LIGHT_STAGES", "stage_processes"]
 
-LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "manifests", "quality")
+LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "nightmops", "manifests", "quality")
 """Stages that only move small events; here they share one process, a thread each."""
 
 START_TIMEOUT_S = 180.0

@@ -33,6 +33,7 @@ BUILDERS: Mapping[str, str] = {
     "archiver": "streams.archiver.build",
     "detectors": "streams.detectors.build",
     "distribution": "streams.distribution.build",
+    "nightmops": "streams.nightmops.build",
     "manifests": "streams.distribution.build_manifests",
     "quality": "streams.quality.build",
 }

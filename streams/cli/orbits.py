@@ -99,8 +99,10 @@ def export(
     from streams.moving_objects.files import export_orbits
 
     with one_sentence_errors():
-        count = export_orbits(load(), path, own_only=own)
+        count, problems = export_orbits(load(), path, own_only=own)
     console.print(f"{path}: {count} orbits", soft_wrap=True)
+    for problem in problems[:MOST_PROBLEMS]:
+        console.print(f"  not written: {problem}", markup=False)
 
 
 def _rows() -> tuple[list[dict[str, Any]], frozenset[str]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from infra.orbit_files import orbit_file_kind, orbit_pieces, write_orbit_file
 from infra.settings import Settings
-from processors.moving_objects.mpcorb import format_mpcorb
+from processors.moving_objects.mpcorb_export import format_mpcorb
 from processors.moving_objects.orbit_csv import format_orbit_csv
 from processors.moving_objects.orbit_import import import_orbits
 from processors.moving_objects.orbit_table import OrbitProblem, OrbitTable, no_orbits
@@ -87,13 +87,13 @@ def store_rows(
     )
 
 
-def export_orbits(settings: Settings, path: Path, *, own_only: bool = False) -> int:
+def export_orbits(settings: Settings, path: Path, *, own_only: bool = False) -> tuple[int, tuple[OrbitProblem, ...]]:
     """Write the orbits of the Moving Object Database as MPCORB (``.dat``) or as states (``.csv``), gzipped by ``.gz``.
 
     Returns
     -------
-    int
-        How many were written.
+    tuple
+        How many were written, and those that the format cannot hold.
 
     Raises
     ------
@@ -107,9 +107,9 @@ def export_orbits(settings: Settings, path: Path, *, own_only: bool = False) -> 
         rows = rows[np.isin(rows["designation"], sorted(at_hand.own))]
     table = table_of(rows)
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    text = format_mpcorb(table) if suffixes[-1:] == [".dat"] else format_orbit_csv(table)
+    text, problems = format_mpcorb(table) if suffixes[-1:] == [".dat"] else (format_orbit_csv(table), ())
     write_orbit_file(path, text)
-    return len(rows)
+    return len(rows) - len(problems), problems
 
 
 def table_of(rows: NDArray[Any]) -> OrbitTable:

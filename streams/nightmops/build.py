@@ -1,0 +1,32 @@
+"""Makes NightMOPS' stage."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from streams.compose import Wiring
+from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
+from streams.nightmops.ephemerides import EphemerisBench, build_ephemerides
+from streams.nightmops.stage import NightMopsState, nightmops_spec
+from streams.stage import StageSpec
+
+__all__ = ["build"]
+
+
+def build(wiring: Wiring, name: str, on_exit: ExitStack) -> StageSpec[NightMopsState]:
+    """Return the stage that predicts moving objects."""
+    settings = wiring.settings
+    instrument, code = settings.night.instrument, settings.night.observatory
+    folder = settings.state_dir / "nightmops"
+    bench = EphemerisBench(instrument, code, objects=wiring.objects, folder=folder)
+    return nightmops_spec(
+        instrument,
+        build=lambda day_obs: build_ephemerides(
+            orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects),
+            day_obs,
+            instrument=instrument,
+            code=code,
+            objects=wiring.objects,
+        ),
+        predict=bench.predict,
+    )

@@ -1,0 +1,205 @@
+"""What NightMOPS' stage calls: build a night's coarse ephemerides from all orbits, and predict a visit from them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.ephemerides import load_solar_system, observatory
+from infra.logs import get_logger
+from infra.objects import ObjectStore
+from infra.parquet import from_parquet, to_parquet
+from processors.association.known_objects import field_radius
+from processors.moving_objects.nightly import NightCatalogue, build_night, catalogue_chunks, open_catalogue
+from processors.moving_objects.nightly_covariance import factors_of
+from processors.moving_objects.nightly_query import predict_visit, warm_up
+from processors.moving_objects.orbits import known_orbits
+from processors.moving_objects.rows import mpc_orbit_records
+from processors.moving_objects.solar_system import SolarSystem
+from schemas import avro
+from schemas.camera import load_camera
+from schemas.events import Announced, EphemerisCatalogue, PredictedField, PredictedSsObjects
+from schemas.orbits import ORBIT_ROW, covariances_of, states_of
+from schemas.predictions import predicted_rows
+from schemas.public_avro import encode_record
+from schemas.tables import Claim, Table
+from streams.moving_objects.orbit_store import OrbitsAtHand
+
+__all__ = ["EphemerisBench", "build_ephemerides", "mid_night_of", "predicted_field"]
+
+MARGIN_DEG = 20.0 / 3600.0
+"""How far beyond the camera's corners objects are named, besides the pointing's own margin: what moves in during a visit."""
+
+_MJD_EPOCH = dt.date(1858, 11, 17)
+_ELLIPSE = {"smaa_arcsec": "semi_major_arcsec", "smia_arcsec": "semi_minor_arcsec", "pa_deg": "position_angle_deg"}
+"""Columns of a prediction that are no columns of ssSource, and what they are called in the event."""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A night's ephemerides, ready to be asked."""
+
+    catalogue: NightCatalogue
+    orbits: NDArray[Any]
+    order: NDArray[np.int64]
+    """Rows of ``orbits`` in order of their objects' numbers."""
+    solar_system: SolarSystem
+
+
+def mid_night_of(day_obs: int, code: str) -> float:
+    """Return the middle of a night, MJD TAI: local mean midnight at an observatory."""
+    date = dt.date(day_obs // 10_000, day_obs // 100 % 100, day_obs % 100)
+    east = (observatory(code).longitude_deg + 180.0) % 360.0 - 180.0
+    return float((date - _MJD_EPOCH).days + 1 - east / 360.0)
+
+
+def build_ephemerides(
+    at_hand: OrbitsAtHand, day_obs: int, *, instrument: str, code: str, objects: ObjectStore
+) -> EphemerisCatalogue:
+    """Build a night's coarse ephemerides and store them.
+
+    Parameters
+    ----------
+    at_hand
+        All orbits.
+    day_obs
+        The night, YYYYMMDD.
+    instrument, code
+        Whose night it is, and the code of its observatory.
+    objects
+        Where the files go.
+
+    Raises
+    ------
+    UnknownObservatoryError, EphemerisSpanError, CatalogueTooLargeError
+        When the observatory is not known, an epoch lies outside the planetary ephemeris, or memory does not suffice.
+    """
+    middle, rows = mid_night_of(day_obs, code), at_hand.rows
+    good = np.isfinite(states_of(rows)).all(axis=1) & np.isfinite(rows["epoch_mjd_tdb"])
+    kept = rows[good]
+    epochs = np.concatenate([kept["epoch_mjd_tdb"], [middle]])
+    solar_system = load_solar_system(float(epochs.min()), float(epochs.max()))
+    orbits = known_orbits(
+        kept["ss_object_id"],
+        states_of(kept),
+        kept["epoch_mjd_tdb"],
+        h=kept["h"],
+        slope=kept["g"],
+        factors=factors_of(covariances_of(kept)),
+    )
+    catalogue, _ = build_night(solar_system, observatory(code), orbits, middle)
+    refused = len(rows) - len(catalogue)
+    log.info("ephemerides built", day_obs=day_obs, objects=len(catalogue), refused=refused)
+    return EphemerisCatalogue(
+        instrument=instrument,
+        day_obs=day_obs,
+        mid_night_mjd_tai=middle,
+        count=len(catalogue),
+        file=objects.put(b"".join(catalogue_chunks(catalogue))),
+        orbits=objects.put(to_parquet(kept)),
+        orbits_sha256=at_hand.sha256,
+        refused=refused,
+    )
+
+
+def predicted_field(
+    opened: _Opened, code: str, *, centre: tuple[float, float], radius_deg: float, mjd_tai: float
+) -> PredictedField:
+    """Return the known moving objects of a field, with their mpc_orbits records."""
+    found = predict_visit(
+        opened.catalogue,
+        opened.solar_system,
+        observatory(code),
+        ra_deg=centre[0],
+        dec_deg=centre[1],
+        radius_deg=radius_deg,
+        mjd_tai=mjd_tai,
+    )
+    orbits = opened.orbits[opened.order]
+    mine = orbits[np.searchsorted(orbits["ss_object_id"], found["ssObjectId"])]
+    rows = predicted_rows(len(found))
+    names = set(rows.dtype.names or ())
+    for name in found.dtype.names or ():
+        if _ELLIPSE.get(name, name) in names:
+            rows[_ELLIPSE.get(name, name)] = found[name]
+    rows["designation"] = mine["designation"]
+    records = mpc_orbit_records(mine)
+    return PredictedField(
+        mjd_tai=mjd_tai,
+        rows=Table.from_array(rows),
+        mpc_orbits=tuple(encode_record(record, "mpc_orbits") for record in records),
+    )
+
+
+class EphemerisBench:
+    """Predicts visits; keeps the last nights' ephemerides open.
+
+    Parameters
+    ----------
+    instrument, code
+        Whose visits, and the code of its observatory.
+    objects
+        Where files are.
+    folder
+        Where files of a remote store are kept, so that they can be mapped into memory.
+    """
+
+    def __init__(self, instrument: str, code: str, *, objects: ObjectStore, folder: Path) -> None:
+        self._instrument, self._code = instrument, code
+        self._objects, self._folder = objects, folder
+        self._opened = functools.lru_cache(maxsize=2)(self._open)
+
+    def predict(self, ephemerides: EphemerisCatalogue, visit: int, announced: Announced) -> PredictedSsObjects:
+        """Name the known moving objects of an announced visit and store the prediction.
+
+        Raises
+        ------
+        OutsideEphemerisError
+            When the visit does not belong to the night of the ephemerides.
+        CatalogueFormatError, CorruptObjectError, ObjectMissingError
+            When their file is gone or broken.
+        """
+        opened = self._opened(ephemerides.file, ephemerides.orbits)
+        middle = announced.start_mjd_tai + 0.5 * announced.duration / 86_400.0
+        radius = field_radius(load_camera(announced.camera)) / 3600.0 + MARGIN_DEG
+        field = predicted_field(
+            opened, self._code, centre=(announced.ra, announced.dec), radius_deg=radius, mjd_tai=middle
+        )
+        return PredictedSsObjects(
+            instrument=self._instrument,
+            visit=visit,
+            day_obs=announced.day_obs,
+            mjd_tai=middle,
+            count=len(field.mpc_orbits),
+            ephemeris_sha256=ephemerides.file.sha256,
+            predicted=self._objects.put(avro.encode(field)),
+        )
+
+    def _open(self, file: Claim, orbits: Claim) -> _Opened:
+        catalogue = open_catalogue(self._mapped(file))
+        rows = from_parquet(self._objects.get(orbits), ORBIT_ROW)
+        middle = catalogue.mid_night_mjd_tai
+        solar_system = load_solar_system(middle - 1.0, middle + 1.0)
+        warm_up(catalogue, solar_system, observatory(self._code))
+        order = np.argsort(rows["ss_object_id"], kind="stable")
+        return _Opened(catalogue=catalogue, orbits=rows, order=order, solar_system=solar_system)
+
+    def _mapped(self, claim: Claim) -> memoryview:
+        """Map a file into memory, so that all processes of the machine share it; checked against its hash when fetched."""
+        path = self._folder / claim.sha256
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_name(f".{path.name}.part")
+            scratch.write_bytes(self._objects.get(claim))
+            scratch.replace(path)
+        with path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
