@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2
 from processors.moving_objects.designations import pack, unpack
-from processors.moving_objects.errors import InvalidDesignationError
+from processors.moving_objects.errors import InvalidDesignationError, InvalidOrbitsError
 from processors.moving_objects.orbit_table import (
     DEFAULT_G,
     OrbitProblem,
@@ -28,12 +29,15 @@ _OBJECT = re.compile(rb"\{[^{}]*\}?")
 """From one brace to the next: an object of this file holds lists but no other object, and a broken one ends where the next
 begins."""
 
+_PLAIN = re.compile(r"[1-9]\d{0,6}|(?:192[5-9]|19[3-9]\d|20\d\d) [A-HJ-Y][A-HJ-Z](?:[1-9]\d{0,2})?")
+"""Most designations as they are written anyway: a number, or a year, two letters and a cycle."""
+
 _JD_OF_MJD = 2400000.5
 _TEXT_LENGTH = 80
 _ELEMENTS = ("q_au", "e", "inclination", "node", "argperi", "days_since", "epoch")
 
 
-class _UnreadableOrbit(Exception):
+class _UnreadableOrbit(InvalidOrbitsError):
     """Why an object gives no orbit."""
 
 
@@ -54,23 +58,27 @@ def parse_extended_json(data: bytes, first_line: int = 1) -> OrbitTable:
     OrbitTable
         A missing H is NaN, a missing slope parameter ``DEFAULT_G``; covariances are unknown.
     """
-    read: list[tuple[int, Mapping[str, Any], str, tuple[float, ...]]] = []
+    rows: list[tuple[Any, ...]] = []
+    elements: list[tuple[float, ...]] = []
     problems = []
     line, position = first_line, 0
     for match in _OBJECT.finditer(data):
         line, position = line + data.count(b"\n", position, match.start()), match.start()
         try:
             entry = _entry(match.group())
-            read.append((line, entry, _designation(entry), _elements(entry)))
+            rows.append((line, _designation(entry), *_brightness(entry), *_counts(entry)))
+            elements.append(_elements(entry))
         except _UnreadableOrbit as error:
+            # A row without elements goes with its object.
+            del rows[len(elements) :]
             text = " ".join(match.group().decode("ascii", errors="replace").split())
             problems.append(OrbitProblem(line=line, text=text[:_TEXT_LENGTH], reason=str(error)))
-    return _table(read, problems)
+    return _table(rows, elements, problems)
 
 
 def _entry(text: bytes) -> Mapping[str, Any]:
     try:
-        entry = json.loads(text)
+        entry = json.loads(text.decode())
     except ValueError as error:
         raise _UnreadableOrbit("it is no JSON object") from error
     return entry if isinstance(entry, dict) else {}
@@ -79,6 +87,8 @@ def _entry(text: bytes) -> Mapping[str, Any]:
 def _designation(entry: Mapping[str, Any]) -> str:
     number = str(entry.get("Number") or "").strip("() ")
     written = number or str(entry.get("Principal_desig") or "")
+    if _PLAIN.fullmatch(written):
+        return written
     try:
         return unpack(pack(written))
     except InvalidDesignationError as error:
@@ -91,7 +101,7 @@ def _number(entry: Mapping[str, Any], name: str) -> float:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise _UnreadableOrbit(f"its {name} is no number") from error
-    if not np.isfinite(number):
+    if not math.isfinite(number):
         raise _UnreadableOrbit(f"its {name} is not finite")
     return number
 
@@ -102,32 +112,22 @@ def _optional(entry: Mapping[str, Any], name: str, otherwise: float) -> float:
 
 def _elements(entry: Mapping[str, Any]) -> tuple[float, ...]:
     epoch, e = _number(entry, "Epoch") - _JD_OF_MJD, _number(entry, "e")
-    angles = tuple(np.radians(_number(entry, name)) for name in ("i", "Node", "Peri"))
+    angles = tuple(math.radians(_number(entry, name)) for name in ("i", "Node", "Peri"))
     if e < 0:
         raise _UnreadableOrbit("its eccentricity is negative")
     if e < 1 and entry.get("a") is not None:
-        a, mean = _number(entry, "a"), np.radians(_number(entry, "M"))
+        a, mean = _number(entry, "a"), math.radians(_number(entry, "M"))
         if a <= 0:
             raise _UnreadableOrbit("its eccentricity and semi-major axis give no perihelion")
-        turned = (mean + np.pi) % (2 * np.pi) - np.pi
-        return (a * (1 - e), e, *angles, float(turned / np.sqrt(GM_SUN_AU3_PER_DAY2 / a**3)), epoch)
+        turned = (mean + math.pi) % (2 * math.pi) - math.pi
+        return (a * (1 - e), e, *angles, turned / math.sqrt(GM_SUN_AU3_PER_DAY2 / a**3), epoch)
     q, peri_time = _number(entry, "Perihelion_dist"), _number(entry, "Tp") - _JD_OF_MJD
     if q <= 0:
         raise _UnreadableOrbit("its perihelion distance is not positive")
     return (q, e, *angles, epoch - peri_time, epoch)
 
 
-def _table(
-    read: Iterable[tuple[int, Mapping[str, Any], str, tuple[float, ...]]], problems: list[OrbitProblem]
-) -> OrbitTable:
-    rows, elements = [], []
-    for line, entry, designation, numbers in read:
-        try:
-            rows.append((line, designation, *_brightness(entry), *_counts(entry)))
-        except _UnreadableOrbit as error:
-            problems.append(OrbitProblem(line=line, text=designation, reason=str(error)))
-            continue
-        elements.append(numbers)
+def _table(rows: list[tuple[Any, ...]], elements: list[tuple[float, ...]], problems: list[OrbitProblem]) -> OrbitTable:
     orbits = no_orbits(len(rows))
     names = ("line", "designation", "h", "g", "n_observations", "n_oppositions", "rms_arcsec", "u_parameter")
     for name, column in zip(names, zip(*rows, strict=True), strict=False):
