@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from processors.single_frame.errors import AstrometryError, MissingReferenceError
 from processors.single_frame.frames import Exposure
-from processors.single_frame.plate import PlateFit, choose_fit, fit_plate
+from processors.single_frame.plate import PlateFit, choose_fit, fit_plate, fit_radial
 from processors.single_frame.projection import deproject, project
 from processors.single_frame.sip import plate_to_wcs
 from schemas.camera import Camera, Detector
@@ -30,6 +30,15 @@ ROTATIONS_DEGREES = tuple(0.05 * k for k in (0, -1, 1, -2, 2, -3, 3))
 
 PATTERN_STARS = 150
 """Brightest detections used to find the pattern."""
+
+FEW_REFERENCES = 40
+"""Reference stars below which every one must be found: more sources are then compared, and distortions are tried."""
+
+PATTERN_PAIRS = 40_000
+"""Pairs of sources and few reference stars that are compared."""
+
+BOWS_PIXELS = tuple(6.0 * k for k in (0, 1, -1, 2, -2, 3, -3))
+"""Trial distortions: radial displacement at the CCD's corner farthest from the optical axis."""
 
 BIN_PIXELS = 4.0
 """Bin of the shift histogram; with its neighbours it spans the distortion across one CCD."""
@@ -65,6 +74,18 @@ class Pointing:
     rotation: float
     """Position angle in degrees of the focal plane's +y, east of north."""
     plate_scale: float
+
+    @property
+    def axis(self) -> tuple[float, float]:
+        """Pixel at which the boresight falls, on the CCD or off it."""
+        x, y = self.to_pixels(np.zeros(1), np.zeros(1))
+        return float(x[0]), float(y[0])
+
+    @property
+    def reach(self) -> float:
+        """Pixels from the boresight to the farthest corner of a CCD whose middle is ``centre``."""
+        x, y = self.axis
+        return float(np.hypot(self.centre[0] + abs(x - self.centre[0]), self.centre[1] + abs(y - self.centre[1])))
 
     def to_plane(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         """Return xi (east) and eta (north) of pixels."""
@@ -165,35 +186,58 @@ def solve_astrometry(
     if len(sources[0]) < LEAST_MATCHES:
         raise AstrometryError(f"{len(sources[0])} sources are too few to find the pattern of stars.")
     index = index[np.argsort(-flux[index], kind="stable")]
-    guesses = _find_patterns(sources, (px[index], py[index]), shape, margin)
+    guesses = _find_patterns(sources, (px[index], py[index]), pointing, shape, margin)
     fit, pairs = _best_match(sources, (xi[index], eta[index], px[index], py[index]), guesses, pointing)
     return _finish(fit, pairs, sources, (ra, dec, index), pointing, shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Guess:
+    """How reference stars move from their nominal pixels onto sources: turned about the middle, shifted, bent."""
+
+    rotation: float
+    """Degrees."""
+    bow: float
+    shift: tuple[float, float] = (0.0, 0.0)
+    votes: float = 0.0
+
+    def apply(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], pointing: Pointing
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        middle = pointing.centre
+        rx, ry = _rotate(x - middle[0], y - middle[1], self.rotation)
+        dx, dy = rx + middle[0] - pointing.axis[0], ry + middle[1] - pointing.axis[1]
+        stretch = 1 + self.bow * (dx**2 + dy**2) / pointing.reach**3
+        shift_x, shift_y = self.shift
+        return dx * stretch + pointing.axis[0] + shift_x, dy * stretch + pointing.axis[1] + shift_y
 
 
 def _find_patterns(
     sources: tuple[NDArray[np.float64], ...],
     stars: tuple[NDArray[np.float64], NDArray[np.float64]],
+    pointing: Pointing,
     shape: tuple[int, int],
     margin: float,
-) -> list[tuple[float, float, float]]:
-    """Return rotations (degrees) about the CCD's centre and shifts that bring many stars onto sources, best first."""
-    x, y = sources[0][:PATTERN_STARS], sources[1][:PATTERN_STARS]
+) -> list[_Guess]:
+    """Return turns about the CCD's centre, bows and shifts that bring many stars onto sources, best first."""
+    few = len(stars[0]) < FEW_REFERENCES
+    most = max(PATTERN_STARS, PATTERN_PAIRS // max(1, len(stars[0]))) if few else PATTERN_STARS
+    x, y = sources[0][:most], sources[1][:most]
     area = (shape[0] + 2 * margin) * (shape[1] + 2 * margin) / (shape[0] * shape[1])
     count = int(min(len(stars[0]), 1.5 * len(x) * area + 20, 1200))
     sx, sy = stars[0][:count], stars[1][:count]
-    middle = (shape[1] - 1) / 2, (shape[0] - 1) / 2
-    found: list[tuple[float, float, float, float]] = []
+    found: list[_Guess] = []
     for rotation in ROTATIONS_DEGREES:
-        rx, ry = _rotate(sx - middle[0], sy - middle[1], rotation)
-        dx = (x[:, None] - middle[0] - rx).ravel()
-        dy = (y[:, None] - middle[1] - ry).ravel()
-        found += [(votes, rotation, x0, y0) for votes, x0, y0 in _peaks(dx, dy, margin)]
-    found.sort(key=lambda candidate: -candidate[0])
-    chosen: list[tuple[float, float, float]] = []
-    for votes, rotation, dx0, dy0 in found:
-        apart = all(np.hypot(dx0 - c[1], dy0 - c[2]) > 3 * BIN_PIXELS for c in chosen)
-        if votes >= WORTH_TRYING * found[0][0] and apart and len(chosen) < MOST_PATTERNS:
-            chosen.append((rotation, dx0, dy0))
+        for bow in BOWS_PIXELS if few else BOWS_PIXELS[:1]:
+            rx, ry = _Guess(rotation=rotation, bow=bow).apply(sx, sy, pointing)
+            peaks = _peaks((x[:, None] - rx).ravel(), (y[:, None] - ry).ravel(), margin)
+            found += [_Guess(rotation=rotation, bow=bow, shift=(a, b), votes=n) for n, a, b in peaks]
+    found.sort(key=lambda guess: -guess.votes)
+    chosen: list[_Guess] = []
+    for guess in found:
+        apart = all(np.hypot(guess.shift[0] - c.shift[0], guess.shift[1] - c.shift[1]) > 3 * BIN_PIXELS for c in chosen)
+        if guess.votes >= WORTH_TRYING * found[0].votes and apart and len(chosen) < MOST_PATTERNS:
+            chosen.append(guess)
     return chosen
 
 
@@ -246,7 +290,7 @@ def match(
 def _best_match(
     sources: tuple[NDArray[np.float64], ...],
     stars: tuple[NDArray[np.float64], ...],
-    guesses: list[tuple[float, float, float]],
+    guesses: list[_Guess],
     pointing: Pointing,
 ) -> tuple[PlateFit, tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Refine every guess and return the one that matches most stars."""
@@ -268,15 +312,14 @@ def _best_match(
 def _refine(
     sources: tuple[NDArray[np.float64], ...],
     stars: tuple[NDArray[np.float64], ...],
-    guess: tuple[float, float, float],
+    guess: _Guess,
     pointing: Pointing,
 ) -> tuple[PlateFit, tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Match and fit in turn; predictions are compared in pixels through the plane fit's inverse scale."""
     x, y, error = sources
     xi, eta, px, py = stars
     middle = pointing.centre
-    rx, ry = _rotate(px - middle[0], py - middle[1], guess[0])
-    predicted = (rx + middle[0] + guess[1], ry + middle[1] + guess[2])
+    predicted = guess.apply(px, py, pointing)
     mine, theirs = match((x, y), predicted, MATCH_RADII[0])
     weight_all = 1 / (error**2 + CENTROID_FLOOR_PIXELS**2)
     scale = pointing.plate_scale
@@ -285,12 +328,14 @@ def _refine(
         if len(mine) < LEAST_MATCHES:
             raise AstrometryError(f"Only {len(mine)} stars match the reference catalogue.")
         highest = min(1 + step, 3)
-        fit = choose_fit((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], highest, middle)
+        fit = choose_fit(
+            (x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], highest, middle, axis=pointing.axis
+        )
         u, v = fit.to_plane(x, y)
         mine, theirs = match((u / scale, v / scale), (xi / scale, eta / scale), radius)
     if fit is None or len(mine) < LEAST_MATCHES:
         raise AstrometryError(f"Only {len(mine)} stars match the reference catalogue.")
-    fit = choose_fit((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], 3, middle)
+    fit = choose_fit((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], 3, middle, axis=pointing.axis)
     return fit, (mine[fit.used], theirs[fit.used])
 
 
@@ -319,7 +364,10 @@ def _finish(
     xi, eta, _ = project(ra[index[theirs]], dec[index[theirs]], ra0, dec0)
     x, y, error = (column[mine] for column in sources)
     weight = 1 / (error**2 + CENTROID_FLOOR_PIXELS**2)
-    final = fit_plate((x, y), (xi, eta), weight, fit.order, pointing.centre)
+    if fit.axis is None:
+        final = fit_plate((x, y), (xi, eta), weight, fit.order, pointing.centre)
+    else:
+        final = fit_radial((x, y), (xi, eta), weight, pointing.centre, fit.axis)
     nominal = pointing.to_plane(np.array([pointing.centre[0]]), np.array([pointing.centre[1]]))
     return Astrometry(
         wcs=plate_to_wcs(final, (ra0, dec0), shape),

@@ -81,15 +81,16 @@ def flood(
     basins = 0
     for place in places:
         value = score[place]
-        steepest = _steepest(score, place, (rows, columns), label)
+        steepest, several = _steepest(score, place, (rows, columns), label)
         if steepest < 0:
             basins += 1
             parent[basins], peak[basins] = basins, place
             label[place] = basins
             pixels[basins] = 1
             continue
-        least = max(limits[0], limits[1] * value)
-        _join(score, place, (rows, columns), label, (parent, peak, pixels), np.float32(value + least))
+        if several:
+            least = np.float32(value + max(limits[0], limits[1] * value))
+            _join(score, place, (rows, columns), label, (parent, peak, pixels), least)
         basin = _root(parent, label[steepest])
         label[place] = basin
         pixels[basin] += 1
@@ -98,17 +99,22 @@ def flood(
 
 
 @numba.njit(cache=True)
-def _steepest(score: NDArray[np.float32], place: int, shape: tuple[int, int], label: NDArray[np.int32]) -> int:
-    """The highest flooded neighbour of a pixel, or -1."""
+def _steepest(
+    score: NDArray[np.float32], place: int, shape: tuple[int, int], label: NDArray[np.int32]
+) -> tuple[int, bool]:
+    """The highest flooded neighbour of a pixel, or -1, and whether its flooded neighbours carry several labels."""
     rows, columns = shape
     y, x = place // columns, place % columns
-    best = -1
+    best, several, seen, top = -1, False, 0, np.float32(0)
     for j in range(max(0, y - 1), min(rows, y + 2)):
-        for i in range(max(0, x - 1), min(columns, x + 2)):
-            other = j * columns + i
-            if label[other] > 0 and (best < 0 or score[other] > score[best]):
-                best = other
-    return best
+        for other in range(j * columns + max(0, x - 1), j * columns + min(columns, x + 2)):
+            mark = label[other]
+            if mark > 0:
+                several |= seen > 0 and mark != seen
+                seen = mark
+                if best < 0 or score[other] > top:
+                    best, top = other, score[other]
+    return best, several
 
 
 @numba.njit(cache=True)

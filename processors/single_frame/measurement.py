@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from processors.single_frame.local_sky import local_levels
 from processors.single_frame.point_sources import deblended_fluxes, place_sources
 from processors.single_frame.psf import PsfModel
-from processors.single_frame.shapes import SHAPE_FIELDS, measure_shapes
+from processors.single_frame.shapes import SHAPE_FIELDS
 from schemas.masks import MaskPlane
 
 __all__ = ["SOURCE_DTYPE", "collect_planes", "enclosed", "measure_apertures", "measure_sources"]

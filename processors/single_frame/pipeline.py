@@ -234,10 +234,10 @@ def _scale_pixels(visit: VisitImage, scale: np.float32) -> SnapData:
     combined, snaps = visit.combined, visit.combined.snaps
     for plane in (combined.image, visit.background.image, snaps.difference):
         if plane is not None:
-            plane *= scale
+            np.multiply(plane, scale, out=plane)
     for plane in (combined.variance, snaps.difference_variance):
         if plane is not None:
-            plane *= scale**2
+            np.multiply(plane, scale**2, out=plane)
     return snaps
 
 

@@ -9,13 +9,19 @@ from numpy.typing import NDArray
 
 from processors.single_frame.psf import polynomial_terms
 
-__all__ = ["PlateFit", "choose_fit", "fit_plate"]
+__all__ = ["PlateFit", "choose_fit", "fit_plate", "fit_radial"]
 
 CLIP = 3.5
 """Residuals beyond this many robust spreads are left out of the fit."""
 
 STARS_PER_TERM = 2.5
 """Matches needed for each coefficient of an axis."""
+
+RADIAL_TERMS = 7
+"""Six of a plane and one of the distortion: five stars, with ten coordinates, can show them."""
+
+RADIAL_CLIP_STARS = 12
+"""Stars from which a radial fit leaves out those that do not fit."""
 
 GAIN = 0.97
 """A higher degree must lower the prediction error at least to this share of the lower one's."""
@@ -36,6 +42,8 @@ class PlateFit:
     prediction: float
     """Root mean square of leave-one-out residuals (PRESS), arcseconds."""
     used: NDArray[np.bool_]
+    axis: tuple[float, float] | None = None
+    """Pixel of the optical axis, for a plane with a radial distortion; None for a free polynomial."""
 
     def to_plane(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         """Return xi and eta of pixels."""
@@ -70,7 +78,7 @@ def fit_plate(
     used = np.ones(len(target), np.bool_)
     root = np.sqrt(weight)
     for _ in range(4):
-        solution, *_ = np.linalg.lstsq(terms[used] * root[used, None], target[used] * root[used, None], rcond=None)
+        solution, inverse = _solve(terms[used] * root[used, None], target[used] * root[used, None])
         distance = np.hypot(*(target - terms @ solution).T)
         keep = distance * root < CLIP * max(float(np.median((distance * root)[used])) / 1.1774, 1e-12)
         if np.count_nonzero(keep) < terms.shape[1] + 2 or bool((keep == used).all()):
@@ -85,15 +93,106 @@ def fit_plate(
         centre=centre,
         scale=scale,
         rms=float(np.sqrt(np.sum(weights[:, None] * residual**2) / (2 * freedom))),
-        prediction=_press(terms[used] * root[used, None], residual, weights),
+        prediction=_press(terms[used] * root[used, None], inverse, residual, weights),
         used=used,
     )
 
 
-def _press(design: NDArray[np.float64], residual: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+def fit_radial(
+    pixels: tuple[NDArray[np.float64], NDArray[np.float64]],
+    plane: tuple[NDArray[np.float64], NDArray[np.float64]],
+    weight: NDArray[np.float64],
+    centre: tuple[float, float],
+    axis: tuple[float, float],
+) -> PlateFit:
+    """Fit a plane and one radial distortion about the optical axis: what few stars can show of a camera's optics.
+
+    A pixel at r from the axis is moved along r by a share proportional to r^2, then mapped by the plane. Parameters are those
+    of `fit_plate`, and the pixel of the axis, which may lie off the CCD. The result is written as a cubic polynomial.
+    """
+    scale = max(1.0, float(np.max(np.hypot(pixels[0] - centre[0], pixels[1] - centre[1]))))
+    u, v = (pixels[0] - centre[0]) / scale, (pixels[1] - centre[1]) / scale
+    away = ((axis[0] - centre[0]) / scale, (axis[1] - centre[1]) / scale)
+    target, root = np.column_stack(plane), np.sqrt(weight)
+    used = np.ones(len(u), np.bool_)
+    for _ in range(4 if len(u) >= RADIAL_CLIP_STARS else 1):
+        solution, matrix, inverse, design = _solve_radial((u, v), target, root * used, away)
+        residual = target - (design @ solution).reshape(2, -1).T
+        pull = np.hypot(*residual.T) * root
+        keep = pull < CLIP * max(float(np.median(pull[used])) / 1.1774, 1e-12)
+        if len(u) < RADIAL_CLIP_STARS or np.count_nonzero(keep) < RADIAL_TERMS or bool((keep == used).all()):
+            break
+        used = keep
+    rows = np.tile(used, 2)
+    weights = (np.tile(weight, 2) / weight[used].mean())[rows]
+    misfit = residual.T.ravel()[rows]
+    weighted = design[rows] * np.tile(root, 2)[rows, None]
+    leverage = np.clip(np.einsum("nk,kl,nl->n", weighted, inverse, weighted, optimize=True), 0.0, 0.95)
+    return PlateFit(
+        coefficients=_as_cubic(solution, matrix, away),
+        order=3,
+        centre=centre,
+        scale=scale,
+        rms=float(np.sqrt(np.sum(weights * misfit**2) / max(1, len(misfit) - RADIAL_TERMS))),
+        prediction=float(np.sqrt(np.mean(weights * (misfit / (1 - leverage)) ** 2))),
+        used=used,
+        axis=axis,
+    )
+
+
+def _solve_radial(
+    places: tuple[NDArray[np.float64], NDArray[np.float64]],
+    target: NDArray[np.float64],
+    root: NDArray[np.float64],
+    away: tuple[float, float],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Solution (3 of xi, 3 of eta, distortion), the matrix that maps the distortion, inverse normal matrix and design."""
+    u, v = places
+    linear = np.column_stack([np.ones_like(u), u, v])
+    first, _ = _solve(linear * root[:, None], target * root[:, None])
+    matrix = first[1:].T
+    double = np.tile(root, 2)
+    for _ in range(3):
+        bent = _bend(u, v, away, matrix)
+        none = np.zeros_like(linear)
+        design = np.vstack([np.hstack([linear, none, bent[:, :1]]), np.hstack([none, linear, bent[:, 1:]])])
+        solution, inverse = _solve(design * double[:, None], target.T.ravel() * double)
+        used, matrix = matrix, np.array([solution[1:3], solution[4:6]])
+    return solution, used, inverse, design
+
+
+def _bend(
+    u: NDArray[np.float64], v: NDArray[np.float64], away: tuple[float, float], matrix: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Displacement in xi and eta of a unit distortion, shape (points, 2)."""
+    du, dv = u - away[0], v - away[1]
+    return np.asarray(((du**2 + dv**2) * np.stack([du, dv])).T @ matrix.T, np.float64)
+
+
+def _as_cubic(
+    solution: NDArray[np.float64], matrix: NDArray[np.float64], away: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Coefficients of the same map as a free cubic polynomial, through a grid that determines them exactly."""
+    u, v = (g.ravel() for g in np.meshgrid(np.linspace(-1, 1, 6), np.linspace(-1, 1, 6)))
+    linear = np.column_stack([np.ones_like(u), u, v])
+    values = linear @ np.column_stack([solution[:3], solution[3:6]]) + solution[6] * _bend(u, v, away, matrix)
+    return np.asarray(np.linalg.lstsq(polynomial_terms(u, v, 3), values, rcond=None)[0], np.float64)
+
+
+def _solve(design: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least squares by the normal equations, and their inverse: of cubics on [-1, 1] they lose no digit that counts."""
+    inverse = np.asarray(np.linalg.pinv(design.T @ design, hermitian=True), np.float64)
+    return inverse @ (design.T @ target), inverse
+
+
+def _press(
+    design: NDArray[np.float64],
+    inverse: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> float:
     """Weighted rms of residuals when each star is predicted from the others, by the hat matrix."""
-    q, _ = np.linalg.qr(design)
-    leverage = np.clip(np.sum(q**2, axis=1), 0.0, 0.95)
+    leverage = np.clip(np.einsum("nk,kl,nl->n", design, inverse, design, optimize=True), 0.0, 0.95)
     left_out = residual / (1 - leverage)[:, None]
     return float(np.sqrt(np.mean(weights[:, None] * left_out**2)))
 
@@ -104,13 +203,22 @@ def choose_fit(
     weight: NDArray[np.float64],
     highest: int,
     centre: tuple[float, float],
+    *,
+    axis: tuple[float, float] | None = None,
 ) -> PlateFit:
-    """Fit the degrees that the number of stars can bear, up to ``highest``, and return the one that predicts best."""
+    """Fit the forms that the number of stars can bear, and return the one that predicts best.
+
+    Those are a plane, a plane with a radial distortion about ``axis`` where that is given, and polynomials up to the degree
+    ``highest``; a form with more coefficients must predict better by `GAIN`.
+    """
     best = fit_plate(pixels, plane, weight, 1, centre)
+    candidates = []
+    if axis is not None and 2 * len(weight) > RADIAL_TERMS:
+        candidates.append(fit_radial(pixels, plane, weight, centre, axis))
     for order in range(2, highest + 1):
-        if len(weight) < STARS_PER_TERM * (order + 1) * (order + 2) / 2:
-            break
-        fit = fit_plate(pixels, plane, weight, order, centre)
+        if len(weight) >= STARS_PER_TERM * (order + 1) * (order + 2) / 2:
+            candidates.append(fit_plate(pixels, plane, weight, order, centre))
+    for fit in candidates:
         enough = np.count_nonzero(fit.used) >= 0.75 * np.count_nonzero(best.used)
         if enough and fit.prediction < GAIN * best.prediction:
             best = fit
