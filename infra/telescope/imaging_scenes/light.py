@@ -20,7 +20,15 @@ from infra.telescope.schedule import SNAP_GAP_S
 from infra.telescope.sky import Kind
 from schemas.camera import Detector
 
-__all__ = ["View", "enclosed", "paint_static", "paint_streaks", "paint_template_changes", "paint_visit_changes"]
+__all__ = [
+    "View",
+    "enclosed",
+    "paint_static",
+    "paint_streaks",
+    "paint_template_changes",
+    "paint_visit_changes",
+    "trail_points",
+]
 
 TRAIL_STEP = 0.5
 """Pixels between the points that make up a trail: far below the PSF's width."""

@@ -60,7 +60,7 @@ CHANGE_DTYPE = np.dtype(
 
 Kinds: transient, vanished, variable, moving_star, trail, glint. Position in the visit (of a trail its middle; pixels and
 degrees), fluxes in visit, template and their difference (nJy; a glint's as it appears in the sum of the snaps), predicted
-signal-to-noise of an ideal difference, row of the static table it lies on (-1: none), length of a trail or of a star's motion since
+signal-to-noise of an ideal difference (noise of the sky and of what lasts there, not of the change's own light), row of the static table it lies on (-1: none), length of a trail or of a star's motion since
 the template with its direction in pixels (degrees from +x towards +y), and the one snap that shows it (-1: both).
 """
 
