@@ -24,6 +24,10 @@ GROUP = 48
 """Massless bodies in one system: enough to make the ten massive ones cheap, few enough that one close encounter
 does not shorten the steps of many."""
 
+LANES = 4
+"""Systems integrated side by side, on every machine: the widest vector of one's processor would group the bodies otherwise
+and round their last digits otherwise."""
+
 _LIGHT_AU_PER_DAY = 299792.458 * 86400 / AU_KM
 _DAY_UNITS = 86400.0**2 / AU_KM**3
 
@@ -55,16 +59,16 @@ def integrate(
     result = np.empty((len(at_mjd_tdb), len(states), 6))
     if not len(states):
         return result
-    system, lanes = _system()
+    system = _system()
     grid = np.concatenate([[0.0], at_mjd_tdb - epoch_mjd_tdb])
-    times = np.ascontiguousarray(np.repeat(grid[:, None], lanes, axis=1))
-    chunk = GROUP * lanes
+    times = np.ascontiguousarray(np.repeat(grid[:, None], LANES, axis=1))
+    chunk = GROUP * LANES
     for begin in range(0, len(states), chunk):
         own = states[begin : begin + chunk] + sun
-        filled = np.resize(own, (chunk, 6)).reshape(lanes, GROUP, 6)
-        start = np.concatenate([np.repeat(np.array(massive)[None], lanes, axis=0), filled], axis=1)
+        filled = np.resize(own, (chunk, 6)).reshape(LANES, GROUP, 6)
+        start = np.concatenate([np.repeat(np.array(massive)[None], LANES, axis=0), filled], axis=1)
         system.set_time(0.0)
-        system.state[:] = start.reshape(lanes, -1).T
+        system.state[:] = start.reshape(LANES, -1).T
         # The answer's axes are time, variable, lane.
         grown = system.propagate_grid(times)[1][1:, len(BODIES) * 6 :]
         found = np.moveaxis(grown, 2, 1).reshape(len(at_mjd_tdb), chunk, 6)
@@ -73,7 +77,7 @@ def integrate(
     return result
 
 
-def _system() -> tuple[Any, int]:
+def _system() -> Any:
     try:
         import heyoka  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
@@ -81,10 +85,9 @@ def _system() -> tuple[Any, int]:
     masses = [gm * _DAY_UNITS for _, _, gm in BODIES]
     equations = heyoka.model.nbody(len(BODIES) + GROUP, masses=masses, Gconst=1.0)
     equations = _with_relativity(equations, masses[0])
-    lanes = int(heyoka.recommended_simd_size())
     # Any start serves: each group brings its own state. Compact mode keeps the compilation at a second or two.
-    blank = np.random.default_rng(0).normal(size=(len(equations), lanes))
-    return heyoka.taylor_adaptive_batch(equations, blank, compact_mode=True), lanes
+    blank = np.random.default_rng(0).normal(size=(len(equations), LANES))
+    return heyoka.taylor_adaptive_batch(equations, blank, compact_mode=True)
 
 
 def _with_relativity(equations: list[Any], gm_sun: float) -> list[Any]:
