@@ -145,8 +145,8 @@ def arcs(
 
 
 def take(grouped: Arcs, objects: NDArray[np.int64]) -> Arcs:
-    """Return the arcs of some objects, in the order asked for."""
+    """Return the arcs of some objects, in the order asked for; their detections count as given in the order of the rows."""
     counts = np.diff(grouped.offsets)[objects]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     rows = np.repeat(grouped.offsets[objects] - offsets[:-1], counts) + np.arange(offsets[-1])
-    return Arcs(offsets=offsets, rows=grouped.rows[rows], order=grouped.order[rows])
+    return Arcs(offsets=offsets, rows=grouped.rows[rows], order=np.arange(len(rows)))

@@ -8,6 +8,7 @@ orbit must have converged without a prior, and its chi2 must not be one that a t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def link_qualities(grouped: Arcs, fits: OrbitFits) -> list[LinkQuality]:
 
 def _spans(grouped: Arcs) -> list[tuple[int, int, int]]:
     bounds = grouped.offsets.tolist()
-    return [(k, lo, hi) for k, (lo, hi) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))]
+    return [(k, lo, hi) for k, (lo, hi) in enumerate(pairwise(bounds))]
 
 
 def _quality(k: int, times: NDArray[np.float64], fits: OrbitFits, elements: Any, sigmas: Any) -> LinkQuality:
