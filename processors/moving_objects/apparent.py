@@ -40,7 +40,7 @@ class AstrometricPlaces:
     """State relative to the observer at arrival, au and au/day."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def finish_light_time(tau: float, observer: Floats, sun_velocity: Floats, helio: Floats, topo: Floats) -> float:
     """Put right a light time that is good to v/c, with ``helio`` the state that much earlier; return the light time, days.
 
@@ -70,7 +70,7 @@ def finish_light_time(tau: float, observer: Floats, sun_velocity: Floats, helio:
     return tau + late
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def retarded(state: Floats, observer: Floats, sun_velocity: Floats, helio: Floats, topo: Floats) -> float:
     """Write heliocentric and topocentric state when the light left and return the light time, days.
 
@@ -95,7 +95,7 @@ def retarded(state: Floats, observer: Floats, sun_velocity: Floats, helio: Float
     return finish_light_time(tau, observer, sun_velocity, helio, topo)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _places(states: Floats, dt: Floats, observers: Floats, sun: Floats, helio: Floats, topo: Floats) -> None:
     now = np.empty(6)
     for k in range(states.shape[0]):

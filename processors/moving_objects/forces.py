@@ -20,7 +20,7 @@ _ITSELF_WITHIN_AU2 = (3e-5) ** 2
 """A body 4,500 km from one of the sixteen asteroids is taken to be that asteroid, which does not pull at itself."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def indirect(bodies: Floats, gm: Floats, out: Floats) -> None:
     """Write the acceleration of the Sun by the bodies (3,): heliocentric coordinates lose it."""
     out[:] = 0.0
@@ -31,7 +31,7 @@ def indirect(bodies: Floats, gm: Floats, out: Floats) -> None:
             out[i] += pull * bodies[k, i]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def perturbation(
     x: float, y: float, z: float, bodies: Floats, gm: Floats, of_sun: Floats
 ) -> tuple[float, float, float]:
@@ -59,7 +59,7 @@ def perturbation(
     return ax, ay, az
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def relativity(x: float, y: float, z: float, vx: float, vy: float, vz: float) -> tuple[float, float, float]:
     """Return the first post-Newtonian acceleration by the Sun's mass (Moyer 2003, equation 4-26 with one mass)."""
     r2 = x * x + y * y + z * z
@@ -70,7 +70,7 @@ def relativity(x: float, y: float, z: float, vx: float, vy: float, vz: float) ->
     return along * x + radial * vx, along * y + radial * vy, along * z + radial * vz
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def kick(state: Floats, h: float, bodies: Floats, gm: Floats, of_sun: Floats) -> None:
     """Change the velocity in ``state`` (6,) by the perturbing acceleration over ``h`` days.
 

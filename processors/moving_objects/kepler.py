@@ -34,7 +34,7 @@ _BRACKETED_STEPS = 200
 """Bisection alone would reach the last digit in sixty."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def stumpff(x: float) -> tuple[float, float, float, float]:
     """Return the Stumpff functions c0, c1, c2, c3 of ``x``; infinite beyond x = -5e5."""
     if abs(x) < 1e-3:
@@ -58,7 +58,7 @@ def stumpff(x: float) -> tuple[float, float, float, float]:
     return 1.0 - x * c2, 1.0 - x * c3, c2, c3
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _kepler(s: float, r: float, eta: float, beta: float) -> tuple[float, float, float]:
     """Return time, distance and radial product (its derivatives by s) at ``s``."""
     c0, c1, c2, c3 = stumpff(beta * s * s)
@@ -67,7 +67,7 @@ def _kepler(s: float, r: float, eta: float, beta: float) -> tuple[float, float, 
     return time, distance, eta * c0 + (_MU - beta * r) * s * c1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _bracketed(dt: float, r: float, eta: float, beta: float) -> float:
     """Solve Kepler's equation within a bracket; NaN where even that fails (non-finite input)."""
     sign = 1.0 if dt > 0.0 else -1.0
@@ -95,7 +95,7 @@ def _bracketed(dt: float, r: float, eta: float, beta: float) -> float:
     return s if np.isfinite(s) else np.nan
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def anomaly(dt: float, r: float, eta: float, beta: float) -> float:
     """Return the universal anomaly ``s`` reached ``dt`` days after distance ``r``, radial product ``eta``, energy ``beta``."""
     # Three terms of the series of s in dt: the root to rounding for a step of minutes about an orbit of years.
@@ -120,7 +120,7 @@ def anomaly(dt: float, r: float, eta: float, beta: float) -> float:
     return _bracketed(dt, r, eta, beta)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def step(
     x: float, y: float, z: float, vx: float, vy: float, vz: float, dt: float
 ) -> tuple[float, float, float, float, float, float]:
@@ -153,7 +153,7 @@ def step(
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _higher(x: float, c2: float, c3: float) -> tuple[float, float]:
     """Return the Stumpff functions c4 and c5."""
     if abs(x) > _SERIES_WITHIN:
@@ -165,7 +165,7 @@ def _higher(x: float, c2: float, c3: float) -> tuple[float, float]:
     return 0.5 * c4, c5 / 6.0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def step_with_partials(state: Floats, dt: float, out: Floats, phi: Floats) -> None:
     """Write the state ``dt`` days later into ``out`` (6,) and its partials by ``state`` into ``phi`` (6, 6), closed form."""
     r = np.sqrt(state[0] ** 2 + state[1] ** 2 + state[2] ** 2)
@@ -212,7 +212,7 @@ def step_with_partials(state: Floats, dt: float, out: Floats, phi: Floats) -> No
     _assemble(state, r, coefficients, (f, g, df, dg), out, phi)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _assemble(
     state: Floats,
     r: float,
@@ -245,7 +245,7 @@ def _assemble(
         out[i + 3] = df * state[i] + dg * state[i + 3]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _steps(states: Floats, dt: Floats, out: Floats) -> None:
     for k in range(states.shape[0]):
         moved = step(
@@ -255,7 +255,7 @@ def _steps(states: Floats, dt: Floats, out: Floats) -> None:
             out[k, i] = moved[i]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _steps_with_partials(states: Floats, dt: Floats, out: Floats, phi: Floats) -> None:
     for k in range(states.shape[0]):
         step_with_partials(states[k], dt[k % dt.shape[0]], out[k], phi[k])

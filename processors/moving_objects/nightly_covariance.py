@@ -46,7 +46,7 @@ def covariances_of(factors: NDArray[Any]) -> Floats:
     return np.asarray(lower @ lower.transpose(0, 2, 1))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _triangular(m: Floats) -> None:
     """Turn ``m`` (6, 6) into the lower triangle of the same product with its transpose (Givens turns of its columns)."""
     for i in range(6):
@@ -60,7 +60,7 @@ def _triangular(m: Floats) -> None:
                 m[k, i], m[k, j] = c * a + s * b, c * b - s * a
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def carry_factors(states: Floats, dt: Floats, factors: NDArray[np.float32]) -> None:
     """Carry factors ``(n, 21)`` in place along the conics of ``states`` (their old epochs') by ``dt`` (n,) days."""
     out, phi, m = np.empty(6), np.empty((6, 6)), np.empty((6, 6))
@@ -80,7 +80,7 @@ def carry_factors(states: Floats, dt: Floats, factors: NDArray[np.float32]) -> N
                 factors[n, i * (i + 1) // 2 + j] = m[i, j]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def sky_ellipse(factor: NDArray[np.float32], along: Floats, across: Floats) -> tuple[float, float, float]:
     """Return the sigmas of the position along two directions ``(3,)``, au, and their correlation; NaN without a covariance."""
     aa, bb, ab = 0.0, 0.0, 0.0

@@ -23,7 +23,7 @@ _TOPOCENTRE_TURNS_AU = 1e-4
 """More than the 8.5e-5 au by which the observer's place on the Earth changes in half a day."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _reach(helio: Floats, topo: Floats, half_night: float, direction: Floats) -> float:
     """Return a bound, radians, on how far an object gets from its place of midnight in half a night.
 
@@ -44,7 +44,7 @@ def _reach(helio: Floats, topo: Floats, half_night: float, direction: Floats) ->
     return np.arctan2(across, nearest) if nearest > 0.0 else np.pi
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def middle_of_night(
     states: Floats,
     factors: NDArray[np.float32],

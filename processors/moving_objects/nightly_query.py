@@ -12,15 +12,21 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.moving_objects.apparent import retarded
+from processors.moving_objects.constants import LIGHT_DAYS_PER_AU
 from processors.moving_objects.errors import OutsideEphemerisError
 from processors.moving_objects.nightly import MARGIN_RAD, NightCatalogue
 from processors.moving_objects.nightly_cells import cells_within
-from processors.moving_objects.nightly_rows import PREDICTION, describe, seen, straight_light_time
+from processors.moving_objects.nightly_rows import PREDICTION, describe, inside, seen, straight_light_time
 from processors.moving_objects.observers import observer_states
-from processors.moving_objects.solar_system import Observatory, SolarSystem, sun_velocities
+from processors.moving_objects.propagate import carry_one
+from processors.moving_objects.solar_system import Observatory, SolarSystem, gms, sun_velocities
 from processors.moving_objects.timescales import tdb_from_tai
 
 __all__ = ["PREDICTION", "predict_all", "predict_visit", "warm_up"]
+
+_NEAR_LIGHT_DAYS = 0.1 * LIGHT_DAYS_PER_AU
+"""Light time of the distance below which an object is integrated for the moment asked: its acceleration changes by the hour."""
 
 Floats = NDArray[np.float64]
 Rows = np.ndarray[Any, Any]
@@ -59,10 +65,11 @@ def predict_visit(
     OutsideEphemerisError
         If the moment lies outside the catalogue's night.
     """
+    moment = _moment(solar_system, observatory, catalogue, mjd_tai)
     centre = _unit(ra_deg, dec_deg)
     radius = np.radians(radius_deg)
     first, last = _slices(catalogue, cells_within(centre, radius + MARGIN_RAD, catalogue.nside))
-    return _predict(catalogue, _moment(solar_system, observatory, catalogue, mjd_tai), centre, radius, first, last)
+    return _predict(catalogue, solar_system, moment, centre, radius, first, last)
 
 
 def predict_all(
@@ -78,7 +85,7 @@ def predict_all(
     """Return the same as `predict_visit` by looking at every object: for tests of the index, and circles of any size."""
     moment = _moment(solar_system, observatory, catalogue, mjd_tai)
     first, last = np.zeros(1, np.int64), np.array([len(catalogue)], np.int64)
-    return _predict(catalogue, moment, _unit(ra_deg, dec_deg), np.radians(radius_deg), first, last)
+    return _predict(catalogue, solar_system, moment, _unit(ra_deg, dec_deg), np.radians(radius_deg), first, last)
 
 
 def warm_up(catalogue: NightCatalogue, solar_system: SolarSystem, observatory: Observatory) -> None:
@@ -122,6 +129,7 @@ def _slices(catalogue: NightCatalogue, cells: NDArray[np.int64]) -> tuple[NDArra
 
 def _predict(
     catalogue: NightCatalogue,
+    solar_system: SolarSystem,
     moment: tuple[Floats, Floats, float],
     centre: Floats,
     radius: float,
@@ -132,7 +140,22 @@ def _predict(
     most = int((last - first).sum())
     chosen, helio, topo = np.empty(most, np.int64), np.empty((most, 6)), np.empty((most, 6))
     hits = _candidates(
-        catalogue.states, catalogue.values, first, last, dt, observer, sun_velocity, centre, radius, chosen, helio, topo
+        catalogue.states,
+        catalogue.values,
+        first,
+        last,
+        dt,
+        observer,
+        sun_velocity,
+        centre,
+        radius,
+        chosen,
+        helio,
+        topo,
+        float(tdb_from_tai(catalogue.mid_night_mjd_tai)),
+        solar_system.layout,
+        solar_system.coefficients,
+        gms(solar_system),
     )
     order = np.argsort(catalogue.object_id[chosen[:hits]], kind="stable")
     rows = np.zeros(hits, PREDICTION)
@@ -140,7 +163,7 @@ def _predict(
     return rows
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _candidates(
     states: Floats,
     values: NDArray[np.float32],
@@ -154,14 +177,28 @@ def _candidates(
     chosen: NDArray[np.int64],
     helio: Floats,
     topo: Floats,
+    epoch: float,
+    layout: Floats,
+    coefficients: Floats,
+    gm: Floats,
 ) -> int:
     chord = 2.0 * np.sin(0.5 * min(radius, np.pi))
     hits = 0
-    left, sight = np.empty(6), np.empty(6)
+    left, sight, now = np.empty(6), np.empty(6), np.empty(6)
     for run in range(first.shape[0]):
         for k in range(first[run], last[run]):
             tau = straight_light_time(states, k, dt, observer, centre, chord)
-            if tau >= 0.0 and seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, left, sight):
+            if tau < 0.0:
+                continue
+            if tau < _NEAR_LIGHT_DAYS:
+                # So near the Earth its pull changes within hours: a path of its own.
+                now[:] = states[k]
+                carry_one(now, epoch, epoch + dt, layout, coefficients, gm)
+                retarded(now, observer, sun_velocity, left, sight)
+                here = inside(sight, centre, chord)
+            else:
+                here = seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, left, sight)
+            if here:
                 chosen[hits] = k
                 for i in range(6):
                     helio[hits, i], topo[hits, i] = left[i], sight[i]
@@ -169,7 +206,7 @@ def _candidates(
     return hits
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _describe_all(
     object_id: NDArray[np.int64],
     values: NDArray[np.float32],

@@ -19,7 +19,7 @@ from processors.moving_objects.constants import (
 from processors.moving_objects.kepler import step
 from processors.moving_objects.photometry import v_magnitude
 
-__all__ = ["PREDICTION", "describe", "seen", "straight_light_time"]
+__all__ = ["PREDICTION", "describe", "inside", "seen", "straight_light_time"]
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ _TO_GALACTIC = np.array(
 _COS_OBLIQUITY, _SIN_OBLIQUITY = np.cos(OBLIQUITY_RADIANS), np.sin(OBLIQUITY_RADIANS)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def straight_light_time(states: Floats, k: int, dt: float, observer: Floats, centre: Floats, chord: float) -> float:
     """Return the light time of an object on its straight line, or -1 if even with a bound on its bend it is out of the circle."""
     square, near = 0.0, 0.0
@@ -64,20 +64,33 @@ def straight_light_time(states: Floats, k: int, dt: float, observer: Floats, cen
     # Most are refused by a wider circle, which needs no root: 0.86 degrees cover bend and light time of all but extremes.
     wide = chord + 0.015
     cosine = 1.0 - 0.5 * wide * wide
-    if square > 0.0025 and r2 > 0.09 and speed2 < 0.01 and abs(dt) < 0.31:
-        if cosine > 0.0 and (near < 0.0 or near * near < cosine * cosine * square):
-            return -1.0
+    ordinary = square > 0.0025 and r2 > 0.09 and speed2 < 0.01 and abs(dt) < 0.31 and cosine > 0.0
+    if ordinary and (near < 0.0 or near * near < cosine * cosine * square):
+        return -1.0
     distance = np.sqrt(square)
     # Twice the bend of the path, for the pull changes a little, and the way gone while the light travels.
-    bend = GM_SUN_AU3_PER_DAY2 / r2 * dt * dt + 1e-7
+    bend = (GM_SUN_AU3_PER_DAY2 / r2 + 2e-9 / square) * dt * dt + 1e-7
     light = (np.sqrt(speed2) + 1e-5) * LIGHT_DAYS_PER_AU * 1.5 * (distance + bend)
     slack = chord + 2.0 * (bend + light) / distance
+    if square < 0.0025:
+        # It may have been nearer still, and turned by the Earth.
+        slack += 0.02
     if 2.0 - 2.0 * near / distance > slack * slack:
         return -1.0
-    return distance * LIGHT_DAYS_PER_AU
+    return float(distance * LIGHT_DAYS_PER_AU)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
+def inside(topo: Floats, centre: Floats, chord: float) -> bool:
+    """Return whether a direction is in the circle of a centre and a chord."""
+    distance = np.sqrt(topo[0] ** 2 + topo[1] ** 2 + topo[2] ** 2)
+    apart = 0.0
+    for i in range(3):
+        apart += (topo[i] / distance - centre[i]) ** 2
+    return bool(apart <= chord * chord)
+
+
+@numba.njit(cache=True, error_model="numpy")
 def seen(
     states: Floats,
     values: NDArray[np.float32],
@@ -112,30 +125,26 @@ def seen(
     helio[0], helio[1], helio[2] = x + half * values[k, 0], y + half * values[k, 1], z + half * values[k, 2]
     helio[3], helio[4], helio[5] = vx + gone * values[k, 0], vy + gone * values[k, 1], vz + gone * values[k, 2]
     finish_light_time(tau, observer, sun_velocity, helio, topo)
-    distance = np.sqrt(topo[0] ** 2 + topo[1] ** 2 + topo[2] ** 2)
-    apart = 0.0
-    for i in range(3):
-        apart += (topo[i] / distance - centre[i]) ** 2
-    return apart <= chord * chord
+    return bool(inside(topo, centre, chord))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _degrees_around(y: float, x: float) -> float:
     angle = np.arctan2(y, x) * _DEG
-    return angle + 360.0 if angle < 0.0 else angle
+    return float(angle + 360.0 if angle < 0.0 else angle)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _latitude(x: float, y: float, z: float) -> float:
-    return np.arctan2(z, np.sqrt(x * x + y * y)) * _DEG
+    return float(np.arctan2(z, np.sqrt(x * x + y * y)) * _DEG)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _angle_deg(cosine: float) -> float:
-    return np.arccos(min(1.0, max(-1.0, cosine))) * _DEG
+    return float(np.arccos(min(1.0, max(-1.0, cosine))) * _DEG)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def describe(values: NDArray[np.float32], helio: Floats, topo: Floats, observer: Floats, row: np.void) -> None:
     """Write every column of a predicted object but its number.
 
@@ -171,7 +180,7 @@ def describe(values: NDArray[np.float32], helio: Floats, topo: Floats, observer:
     _rates(values, helio, topo, observer, delta, row)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _ranges(helio: Floats, topo: Floats, r: float, delta: float, row: np.void) -> None:
     row["topoRange"], row["helioRange"] = delta, r
     row["topoRangeRate"] = (topo[0] * topo[3] + topo[1] * topo[4] + topo[2] * topo[5]) / delta * _KM_PER_S
@@ -184,7 +193,7 @@ def _ranges(helio: Floats, topo: Floats, r: float, delta: float, row: np.void) -
     row["topo_vtot"] = np.sqrt(topo[3] ** 2 + topo[4] ** 2 + topo[5] ** 2) * _KM_PER_S
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _rates(
     values: NDArray[np.float32], helio: Floats, topo: Floats, observer: Floats, delta: float, row: np.void
 ) -> None:

@@ -25,7 +25,7 @@ SLOPE_G12_STAR = 2
 
 def _knots(degrees: list[float], values: list[float], ends: tuple[float, float]) -> tuple[Floats, Floats]:
     x = np.radians(degrees)
-    spline = CubicSpline(x, values, bc_type=((1, ends[0]), (1, ends[1])))
+    spline = CubicSpline(x, values, bc_type=((1, np.array(ends[0])), (1, np.array(ends[1]))))
     return x, np.ascontiguousarray(spline.c.T)
 
 
@@ -46,17 +46,17 @@ _X3, _C3 = _knots(
 # The three base functions of H-G1-G2: knots and end slopes of Muinonen et al. 2010, tables 3 and 4.
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _spline(x: float, knots: Floats, coefficients: Floats) -> float:
     piece = 0
     while piece < coefficients.shape[0] - 1 and x > knots[piece + 1]:
         piece += 1
     d = x - knots[piece]
     c = coefficients[piece]
-    return ((c[0] * d + c[1]) * d + c[2]) * d + c[3]
+    return float(((c[0] * d + c[1]) * d + c[2]) * d + c[3])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _of_hg(cosine: float, g: float) -> float:
     half = np.sqrt((1.0 - cosine) / (1.0 + cosine)) if cosine > -1.0 else np.inf
     if half == 0.0:
@@ -67,10 +67,10 @@ def _of_hg(cosine: float, g: float) -> float:
     logarithm = np.log(half)
     first = smooth * (1.0 - 0.986 * scaled) + (1.0 - smooth) * np.exp(-3.332 * np.exp(0.631 * logarithm))
     second = smooth * (1.0 - 0.238 * scaled) + (1.0 - smooth) * np.exp(-1.862 * np.exp(1.218 * logarithm))
-    return (1.0 - g) * first + g * second
+    return float((1.0 - g) * first + g * second)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _of_hg12(phase: float, g12: float, star: bool) -> float:
     if star:
         g1, g2 = 0.84293649 * g12, 0.53513350 * (1.0 - g12)
@@ -86,7 +86,7 @@ def _of_hg12(phase: float, g12: float, star: bool) -> float:
     return g1 * first + g2 * second + (1.0 - g1 - g2) * third
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def phase_flux(cosine: float, slope: float, kind: int) -> float:
     """Return the brightness at the phase angle of that cosine over the one at zero; negative or zero past the model's end."""
     if kind == SLOPE_G:
@@ -94,7 +94,7 @@ def phase_flux(cosine: float, slope: float, kind: int) -> float:
     return _of_hg12(np.arccos(cosine), slope, kind == SLOPE_G12_STAR)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def v_magnitude(h: float, slope: float, kind: int, r_delta: float, cosine: float) -> float:
     """Return the V magnitude at product ``r_delta`` of the distances to Sun and observer, au^2, and cosine of the phase angle.
 
@@ -104,7 +104,7 @@ def v_magnitude(h: float, slope: float, kind: int, r_delta: float, cosine: float
     return h + 2.5 * np.log10(r_delta * r_delta / flux) if flux > 0.0 else np.nan
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _each(h: Floats, slope: Floats, kind: NDArray[np.int64], r_delta: Floats, cosine: Floats, out: Floats) -> None:
     for k in range(out.shape[0]):
         out[k] = v_magnitude(h[k], slope[k], kind[k], r_delta[k], cosine[k])

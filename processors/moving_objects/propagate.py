@@ -57,14 +57,14 @@ _RECORD_DEGREE = 13
 """A body of the main belt needs some twelve Chebyshev terms for a metre in the 32 to 64 days of a record."""
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _drift(state: Floats, dt: float) -> None:
     moved = step(state[0], state[1], state[2], state[3], state[4], state[5], dt)
     for i in range(6):
         state[i] = moved[i]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _extrapolate(table: Floats, level: int) -> float:
     """Turn ``table`` (levels, 6), whose row ``level`` is new, into extrapolated values; return the last change, au.
 
@@ -83,7 +83,7 @@ def _extrapolate(table: Floats, level: int) -> float:
     return change
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _adaptive_step(
     state: Floats, begin: float, length: float, layout: Floats, coefficients: Floats, gm: Floats, table: Floats
 ) -> int:
@@ -108,7 +108,7 @@ def _adaptive_step(
     return 0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def carry_one(state: Floats, begin: float, end: float, layout: Floats, coefficients: Floats, gm: Floats) -> None:
     """Carry one state (6,) in place from ``begin`` to ``end`` (MJD TDB), steps chosen by the error; NaN if it fails."""
     table = np.empty((_LEVELS, 6))
@@ -129,7 +129,7 @@ def carry_one(state: Floats, begin: float, end: float, layout: Floats, coefficie
             length = np.sign(length) * min(2.0 * abs(length), LONGEST_STEP_DAYS)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _carry_each(states: Floats, begin: Floats, end: Floats, layout: Floats, coefficients: Floats, gm: Floats) -> None:
     for k in range(states.shape[0]):
         if np.isfinite(states[k]).all() and np.isfinite(begin[k]) and np.isfinite(end[k]):
@@ -138,7 +138,7 @@ def _carry_each(states: Floats, begin: Floats, end: Floats, layout: Floats, coef
             states[k] = np.nan
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _common_step(
     states: Floats,
     begin: float,
@@ -174,7 +174,7 @@ def _common_step(
             state[:] = np.nan
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _tabulate(
     begin: float, length: float, levels: int, layout: Floats, coefficients: Floats, gm: Floats
 ) -> tuple[Floats, Floats]:

@@ -9,9 +9,11 @@ from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, OBLIQUITY_R
 from processors.moving_objects.kepler import two_body
 from processors.moving_objects.orbits import Orbits, known_orbits
 
-__all__ = ["population"]
+__all__ = ["large_population", "population"]
 
 Floats = NDArray[np.float64]
+
+_BLOCK = 100_000
 
 SHARES = {"belt": 0.93, "trojan": 0.02, "tno": 0.02, "neo": 0.03}
 """About what the Minor Planet Center's catalogue holds."""
@@ -77,3 +79,20 @@ def _turned(states: Floats, angle: Floats, axis: int) -> Floats:
         a, b = first + (axis + 1) % 3, first + (axis + 2) % 3
         out[:, a], out[:, b] = c * states[:, a] - s * states[:, b], s * states[:, a] + c * states[:, b]
     return out
+
+
+def large_population(count: int, seed: int, *, epoch_mjd_tdb: float) -> Orbits:
+    """Return millions of orbits, drawn block by block so that drawing takes little more memory than they do."""
+    whole = known_orbits(
+        np.arange(1, count + 1),
+        np.zeros((count, 6)),
+        epoch_mjd_tdb,
+        h=np.zeros(count, np.float32),
+        slope=np.zeros(count),
+    )
+    for number, first in enumerate(range(0, count, _BLOCK)):
+        rows = slice(first, min(first + _BLOCK, count))
+        block = population(rows.stop - rows.start, seed + number, epoch_mjd_tdb=epoch_mjd_tdb)
+        whole.states[rows], whole.h[rows], whole.slope[rows] = block.states, block.h, block.slope
+        whole.factors[rows] = block.factors
+    return whole
