@@ -13,8 +13,8 @@ __all__ = ["LIGHT_STAGES", "stage_processes"]
 LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "nightmops", "manifests", "quality")
 """Stages that only move small events; here they share one process, a thread each."""
 
-START_TIMEOUT_S = 180.0
-"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels."""
+START_TIMEOUT_S = 600.0
+"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels, a minute of CPU."""
 
 
 def stage_processes(settings: Settings) -> list[ProcessSpec]:
