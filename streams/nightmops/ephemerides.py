@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,15 @@ class _Opened:
     order: NDArray[np.int64]
     """Rows of ``orbits`` in order of their objects' numbers."""
     solar_system: SolarSystem
+    records: dict[int, bytes] = field(default_factory=dict)
+    """Encoded mpc_orbits by object: most objects of a field are in the next visit's as well."""
+
+    def record(self, place: int) -> bytes:
+        """Return the encoded mpc_orbits record of a row of the orbits."""
+        if place not in self.records:
+            (record,) = mpc_orbit_records(self.orbits[place : place + 1])
+            self.records[place] = encode_record({**record, "id": place + 1}, "mpc_orbits")
+        return self.records[place]
 
 
 def mid_night_of(day_obs: int, code: str) -> float:
@@ -124,19 +133,18 @@ def predicted_field(
         radius_deg=radius_deg,
         mjd_tai=mjd_tai,
     )
-    orbits = opened.orbits[opened.order]
-    mine = orbits[np.searchsorted(orbits["ss_object_id"], found["ssObjectId"])]
+    identifiers = opened.orbits["ss_object_id"][opened.order]
+    places = opened.order[np.searchsorted(identifiers, found["ssObjectId"])]
     rows = predicted_rows(len(found))
     names = set(rows.dtype.names or ())
     for name in found.dtype.names or ():
         if _ELLIPSE.get(name, name) in names:
             rows[_ELLIPSE.get(name, name)] = found[name]
-    rows["designation"] = mine["designation"]
-    records = mpc_orbit_records(mine)
+    rows["designation"] = opened.orbits["designation"][places]
     return PredictedField(
         mjd_tai=mjd_tai,
         rows=Table.from_array(rows),
-        mpc_orbits=tuple(encode_record(record, "mpc_orbits") for record in records),
+        mpc_orbits=tuple(opened.record(place) for place in places.tolist()),
     )
 
 
@@ -171,7 +179,7 @@ class EphemerisBench:
         opened = self._opened(ephemerides.file, ephemerides.orbits)
         middle = announced.start_mjd_tai + 0.5 * announced.duration / 86_400.0
         radius = field_radius(load_camera(announced.camera)) / 3600.0 + MARGIN_DEG
-        field = predicted_field(
+        found = predicted_field(
             opened, self._code, centre=(announced.ra, announced.dec), radius_deg=radius, mjd_tai=middle
         )
         return PredictedSsObjects(
@@ -179,9 +187,9 @@ class EphemerisBench:
             visit=visit,
             day_obs=announced.day_obs,
             mjd_tai=middle,
-            count=len(field.mpc_orbits),
+            count=len(found.mpc_orbits),
             ephemeris_sha256=ephemerides.file.sha256,
-            predicted=self._objects.put(avro.encode(field)),
+            predicted=self._objects.put(avro.encode(found)),
         )
 
     def _open(self, file: Claim, orbits: Claim) -> _Opened:
