@@ -91,7 +91,7 @@ def simulated_arcs(name: str, count: int, *, seed: int, nights: int = 14, seen: 
         Fewest and most nights on which an object is seen (twice each).
     """
     random = np.random.default_rng([seed, *name.encode()])
-    midnights = FIRST_NIGHT_TAI + np.arange(nights)
+    midnights = np.asarray(FIRST_NIGHT_TAI + np.arange(nights), np.float64)
     with Ephemeris() as ephemeris:
         epoch = float(np.floor(tdb_of(midnights[0]))) - 1.0
         states = _observable(name, count, epoch, nights, random, ephemeris)
@@ -228,7 +228,7 @@ def sky_error_arcsec(truth: TrueArcs, states: Floats) -> Floats:
         distance = np.linalg.norm(line, axis=1)
         delay = distance / 173.14463267
     line /= distance[:, None]
-    return np.degrees(np.linalg.norm(line - truth.later, axis=1)) * 3600
+    return np.asarray(np.degrees(np.linalg.norm(line - truth.later, axis=1)) * 3600)
 
 
 LATER_BACK_DAYS = -float(NODES_DAYS[1])

