@@ -201,6 +201,11 @@ class _Guess:
     shift: tuple[float, float] = (0.0, 0.0)
     votes: float = 0.0
 
+    def differs(self, other: _Guess) -> bool:
+        """Tell a guess of another bow, or shifted by more than a peak of the histogram is wide."""
+        away = np.hypot(self.shift[0] - other.shift[0], self.shift[1] - other.shift[1])
+        return self.bow != other.bow or bool(away > 3 * BIN_PIXELS)
+
     def apply(
         self, x: NDArray[np.float64], y: NDArray[np.float64], pointing: Pointing
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -233,10 +238,11 @@ def _find_patterns(
             peaks = _peaks((x[:, None] - rx).ravel(), (y[:, None] - ry).ravel(), margin)
             found += [_Guess(rotation=rotation, bow=bow, shift=(a, b), votes=n) for n, a, b in peaks]
     found.sort(key=lambda guess: -guess.votes)
+    most_tried = MOST_PATTERNS * (4 if few else 1)
     chosen: list[_Guess] = []
     for guess in found:
-        apart = all(np.hypot(guess.shift[0] - c.shift[0], guess.shift[1] - c.shift[1]) > 3 * BIN_PIXELS for c in chosen)
-        if guess.votes >= WORTH_TRYING * found[0].votes and apart and len(chosen) < MOST_PATTERNS:
+        apart = all(guess.differs(other) for other in chosen)
+        if guess.votes >= WORTH_TRYING * found[0].votes and apart and len(chosen) < most_tried:
             chosen.append(guess)
     return chosen
 

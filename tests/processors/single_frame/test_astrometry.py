@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from astropy.wcs.utils import fit_wcs_from_points
 
+from infra.telescope.imaging_scenes.geometry import PixelSky, make_visit, science_pointing
 from processors.single_frame.astrometry import Pointing, match, propagate, solve_astrometry
 from processors.single_frame.errors import AstrometryError, MissingReferenceError
-from processors.single_frame.plate import choose_fit, fit_plate
+from processors.single_frame.plate import choose_fit, fit_plate, fit_radial
 from processors.single_frame.projection import deproject, project
+from schemas.camera import load_camera
 
 SHAPE = (1024, 1024)
 SCALE = 0.2
@@ -91,6 +95,101 @@ def test_a_small_ccd_with_few_stars_is_solved(stars: int, limit: float) -> None:
         sources, catalogue, pointing, truth = case(seed, stars=stars, distortion=0.0005, shape=(256, 256))
         solution = solve_astrometry(sources, catalogue, pointing, (256, 256))
         assert error_mas(solution.wcs, pointing, truth, (256, 256)) < limit
+
+
+CCD = load_camera("full-ccd").detectors[0]
+
+
+def optics_case(seed: int, references: int | None) -> tuple[tuple, tuple, Pointing, PixelSky]:
+    """A full CCD behind the simulator's optics, 20 arcsec and 0.1 degree off; the catalogue's brightest or a few stars."""
+    rng = np.random.default_rng(seed)
+    camera = load_camera("full-ccd")
+    visit = make_visit(camera, seed, 0.8, rng)
+    angle = rng.uniform(0, 2 * np.pi)
+    off = replace(
+        visit.conditions,
+        pointing_error=(20 * np.cos(angle), 20 * np.sin(angle)),
+        rotation_error=float(rng.choice([-0.1, 0.1])),
+    )
+    visit = replace(visit, rotation=float(rng.uniform(0, 360)), conditions=off)
+    sky = PixelSky(pointing=science_pointing(visit), width=CCD.width, height=CCD.height)
+    count = 1500
+    x, y = rng.uniform(-300, CCD.width + 300, count), rng.uniform(-300, CCD.height + 300, count)
+    flux = np.minimum(10 ** (rng.exponential(0.6, count) + 3.3), 3e6)
+    ra, dec = sky.all_pix2world(x, y, 0)
+    seen = (x > 0) & (y > 0) & (x < CCD.width - 1) & (y < CCD.height - 1)
+    listed = flux > 8e3
+    if references is not None:
+        known = np.concatenate(
+            [
+                rng.choice(np.flatnonzero(seen & listed), references, replace=False),
+                rng.choice(np.flatnonzero(~seen & listed), references // 3, replace=False),
+            ]
+        )
+    else:
+        known = np.flatnonzero(listed & (rng.random(count) < 0.95))
+        seen &= rng.random(count) < 0.97
+    error = np.hypot(0.01, 400 / flux[seen])
+    spurious = 120
+    columns = [np.concatenate([p[seen] + rng.normal(0, error), rng.uniform(0, side, spurious)])
+               for p, side in ((x, CCD.width), (y, CCD.height))]  # fmt: skip
+    errors = np.concatenate([error, np.full(spurious, 0.05)])
+    order = np.argsort(-np.concatenate([flux[seen], 10 ** (rng.exponential(0.6, spurious) + 3.3)]))
+    motion = rng.normal(0, 5 / 3.6e6, (2, len(known)))
+    catalogue = (ra[known] + motion[0] / np.cos(np.radians(dec[known])), dec[known] + motion[1], flux[known])
+    pointing = Pointing(
+        ra=visit.ra,
+        dec=visit.dec,
+        centre=((CCD.width - 1) / 2, (CCD.height - 1) / 2),
+        offset=CCD.centre,
+        quarter_turns=CCD.quarter_turns,
+        rotation=visit.rotation,
+        plate_scale=camera.plate_scale,
+    )
+    return (columns[0][order], columns[1][order], errors[order]), catalogue, pointing, sky
+
+
+def optics_error_mas(wcs: WCS, sky: PixelSky) -> float:
+    gx, gy = np.meshgrid(np.linspace(0, CCD.width - 1, 15), np.linspace(0, CCD.height - 1, 15))
+    ours = SkyCoord(*wcs.all_pix2world(gx, gy, 0), unit="deg")
+    return float(np.sqrt(np.mean(ours.separation(SkyCoord(*sky.all_pix2world(gx, gy, 0), unit="deg")).mas ** 2) / 2))
+
+
+def test_a_full_ccd_behind_the_optics_is_solved_for_fifty_seeds() -> None:
+    errors = []
+    for seed in range(1100, 1150):
+        sources, stars, pointing, sky = optics_case(seed, None)
+        wcs = solve_astrometry(sources, stars, pointing, (CCD.height, CCD.width)).wcs
+        assert wcs.wcs.ctype[0] == "RA---TAN-SIP"
+        errors.append(optics_error_mas(wcs, sky))
+    assert max(errors) < 10
+    assert np.sqrt(np.mean(np.square(errors))) < 5
+
+
+@pytest.mark.parametrize("references", [5, 7, 10, 20])
+def test_few_references_solve_a_full_ccd(references: int) -> None:
+    errors = []
+    for seed in range(1200, 1212):
+        sources, stars, pointing, sky = optics_case(seed, references)
+        errors.append(optics_error_mas(solve_astrometry(sources, stars, pointing, (CCD.height, CCD.width)).wcs, sky))
+    assert np.sqrt(np.mean(np.square(errors))) < 50
+
+
+def test_a_radial_distortion_is_found_from_five_stars() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.uniform(0, 4000, 5), rng.uniform(0, 4000, 5)
+    axis, centre = (2500.0, -700.0), (2000.0, 2000.0)
+
+    def plane(px: np.ndarray, py: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        dx, dy = px - axis[0], py - axis[1]
+        stretch = 1 + 2e-10 * (dx**2 + dy**2)
+        return (0.2 * dx + 0.01 * dy) * stretch, (0.2 * dy - 0.01 * dx) * stretch + 3
+
+    fit = fit_radial((x, y), plane(x, y), np.ones(5), centre, axis)
+    gx, gy = rng.uniform(0, 4000, (2, 50))
+    np.testing.assert_allclose(fit.to_plane(gx, gy), plane(gx, gy), atol=2e-3)
+    assert fit.axis == axis
+    assert fit_plate((x, y), plane(x, y), np.ones(5), 1, centre).rms > 0.02
 
 
 def test_the_wcs_round_trips_and_survives_its_header() -> None:

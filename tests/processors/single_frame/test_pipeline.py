@@ -171,6 +171,14 @@ def test_an_empty_sky_has_no_psf() -> None:
         run(scene)
 
 
+@pytest.mark.parametrize("seed", [11, 12])
+def test_three_stars_are_a_named_failure_or_a_psf_but_no_solution(seed: int) -> None:
+    scene = make_scene("tiny", seed=seed, stars=45, cosmic_rays=0)
+    scarce = make_scene("tiny", seed=seed, stars=1, cosmic_rays=0)
+    with pytest.raises((TooFewStarsError, AstrometryError)):
+        run(scarce, references=scene.references)
+
+
 def test_a_header_without_pointing_is_named(scene: Scene) -> None:
     frames = []
     for raw in scene.raws:
