@@ -79,18 +79,18 @@ def families() -> tuple[Family, ...]:
         Family(name="main belt", gammas=(0.3, 0.45, 0.65, 0.95, 1.4), speeds_deg_per_day=(0.0, 0.42), bend_arcsec=15.0),
         Family(name="Trojans", gammas=(0.15, 0.3), speeds_deg_per_day=(0.0, 0.25), bend_arcsec=15.0),
         Family(name="distant", gammas=(0.006, 0.05, 0.15), speeds_deg_per_day=(0.0, 0.12), bend_arcsec=15.0),
-        Family(name="near, slow", gammas=(1.4, 2.1, 3.2, 6.0), speeds_deg_per_day=(0.0, 0.42), bend_arcsec=20.0),
+        Family(name="near, slow", gammas=(1.4, 2.1, 3.2, 6.0), speeds_deg_per_day=(0.0, 0.42), bend_arcsec=60.0),
         Family(
             name="near",
             gammas=(0.3, 0.6, 0.95, 1.4, 2.1, 3.2, 6.0, 20.0),
             speeds_deg_per_day=(0.42, 0.7, 1.1),
-            bend_arcsec=20.0,
+            bend_arcsec=60.0,
         ),
         Family(
             name="near, fast",
             gammas=(0.6, 1.4, 2.1, 3.2, 6.0, 20.0),
             speeds_deg_per_day=(1.1, 1.7, 2.6, 5.0),
-            bend_arcsec=30.0,
+            bend_arcsec=90.0,
         ),
     )
 
@@ -263,6 +263,7 @@ def arrivals(
         Positions of the tracklets, int64, shape (n,).
     """
     work, base, one, other = np.empty((3, 6)), np.empty(8), np.empty(8), np.empty(8)
+    slope = np.empty((2, 6))
     count = 0
     for i in range(times.shape[0]):
         speed = math.sqrt(rates[i, 0] ** 2 + rates[i, 1] ** 2 + rates[i, 2] ** 2)
@@ -288,7 +289,6 @@ def arrivals(
         miss, miss_dot = cell[0] - base[6], cell[2] - base[7]
         rho += (d * miss - b * miss_dot) / det
         rho_dot += (a * miss_dot - c * miss) / det
-        slope = np.empty((2, 6))
         for k in range(6):
             by_rho, by_rate = (one[k] - base[k]) / far, (other[k] - base[k]) / fast
             slope[0, k] = (by_rho * d - by_rate * c) / det

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from processors.moving_objects.sky_index import sky_order, zone_starts, zone_window
+from processors.moving_objects.sky_index import moving_order, ranges, zone_starts, zone_window
 
 __all__ = ["MOST_IN_SET", "find_sets", "tangent_basis"]
 
@@ -122,7 +122,7 @@ def _weights(noise: Any, floor: Any) -> Any:
 
 @njit(cache=True)
 def _neighbours(
-    i: int, arrival: Any, noise: Any, nights: Any, seeded: Any, ras: Any, zones: Any, starts: Any, height: float, reach: Any,
+    i: int, arrival: Any, noise: Any, nights: Any, seeded: Any, ras: Any, bins: Any, starts: Any, steps: int, height: float, reach: Any,
     floor: Any, prior: Any, limit: float, e: Any, found: Any, sums: Any, work: Any,
 ) -> int:  # fmt: skip
     """Find the tracklets of other nights that pair with one; write which, and their sums behind the seed's own."""
@@ -134,8 +134,9 @@ def _neighbours(
     _sums_of(y, slopes, a, b, c, sums[0])
     radius2, speed2 = reach[0] * reach[0], reach[1] * reach[1]
     count = 0
-    for zone in range(max(0, zones[i] - 1), min(starts.shape[0] - 2, zones[i] + 1) + 1):
-        begin, end, more, last = zone_window(ras, starts, zone, height, ras[i], reach[0])
+    near = np.empty(9, np.int64)
+    for r in range(ranges(bins[i], steps, (starts.shape[0] - 1) // steps, near)):
+        begin, end, more, last = zone_window(ras, starts, near[r], height, ras[i], reach[0], steps)
         for q in range(begin, end + last - more):
             j = q if q < end else more + q - end
             if nights[j] == nights[i]:
@@ -261,9 +262,11 @@ def find_sets(
         the cell and the common arrival (seed's direction and rate plus offsets in its tangent plane), shape (m, 6).
     """
     height = max(reach[0], 0.002)
-    order, zones, ras = sky_order(arrival[:, :3].astype(np.float64), height)
+    order, bins, ras, steps = moving_order(
+        arrival[:, :3].astype(np.float64), arrival[:, 3:6].astype(np.float64), height, reach[1]
+    )
     arrival, noise, nights, seeded = arrival[order], noise[order], nights[order], seeded[order]
-    starts = zone_starts(zones, height)
+    starts = zone_starts(bins, height, steps)
     prior = np.array([1.0 / halves[0] ** 2, 1.0 / halves[1] ** 2])
     found, sums = np.empty(_MOST_NEIGHBOURS, np.int64), np.empty((_MOST_NEIGHBOURS + 1, _SUMS))
     e, work = np.empty((2, 3)), np.empty((2, _SUMS))
@@ -281,8 +284,9 @@ def find_sets(
             nights,
             seeded,
             ras,
-            zones,
+            bins,
             starts,
+            steps,
             height,
             reach,
             floor,
