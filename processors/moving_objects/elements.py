@@ -89,7 +89,7 @@ def _directions(vectors: Floats, otherwise: Floats) -> Floats:
     """Return unit vectors, or ``otherwise`` where there is no direction."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(length < _ROUND, otherwise, vectors / length)
+        return np.asarray(np.where(length < _ROUND, otherwise, vectors / length))
 
 
 def _angle(one: Floats, other: Floats, pole: Floats) -> Floats:

@@ -44,7 +44,11 @@ def test_forth_and_back_is_where_it_was_and_energy_stays(dt: float) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    q=st.floats(0.05, 40), e=st.floats(0, 3), turn=st.floats(0, 6.28), tilt=st.floats(0, 3.14), dt=st.floats(-4000, 4000)
+    q=st.floats(0.05, 40),
+    e=st.floats(0, 3),
+    turn=st.floats(0, 6.28),
+    tilt=st.floats(0, 3.14),
+    dt=st.floats(-4000, 4000),
 )
 def test_any_conic_comes_back_and_keeps_its_plane(q: float, e: float, turn: float, tilt: float, dt: float) -> None:
     speed = np.sqrt(MU * (1 + e) / q)
@@ -57,7 +61,9 @@ def test_any_conic_comes_back_and_keeps_its_plane(q: float, e: float, turn: floa
     slack = 1e-11 * max(1.0, np.linalg.norm(there[:3]) / q) ** 2
     np.testing.assert_allclose(back[:3], state[:3], atol=slack * max(q, 1))
     np.testing.assert_allclose(
-        np.cross(there[:3], there[3:]), np.cross(state[:3], state[3:]), atol=1e-11 * np.linalg.norm(np.cross(state[:3], state[3:])) + 1e-14
+        np.cross(there[:3], there[3:]),
+        np.cross(state[:3], state[3:]),
+        atol=1e-11 * np.linalg.norm(np.cross(state[:3], state[3:])) + 1e-14,
     )
 
 

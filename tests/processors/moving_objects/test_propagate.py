@@ -36,7 +36,11 @@ def horizons() -> list[dict[str, str]]:
 def errors_mas() -> tuple[np.ndarray, np.ndarray]:
     """Spans in days and distances from Horizons in mas; Pallas pulls at itself there, 1I has its own jets."""
     rows = [row for row in horizons() if row["case_orbit"] not in ("12", "27")]
-    column = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name not in ("name", "class", "obsCode", "note")}
+    column = {
+        name: np.array([float(row[name]) for row in rows])
+        for name in rows[0]
+        if name not in ("name", "class", "obsCode", "note")
+    }
     states = np.stack([column[name] for name in ("x", "y", "z", "vx", "vy", "vz")], axis=1)
     tai = tai_from_utc(column["mjdUtc"])
     tdb = tdb_from_tai(tai)
