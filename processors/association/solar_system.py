@@ -163,8 +163,8 @@ def _moved(predicted: Array, days: Array) -> tuple[Array, Array]:
 
 
 def _gate(predicted: Array, east: Array, north: Array, rules: Rules) -> Array:
-    """Return how far a source may lie in its own direction from the prediction, arcseconds."""
-    angle = np.arctan2(east, north) - np.radians(predicted["position_angle_deg"].astype(np.float64))
+    """Return how far a source may lie in its own direction from the prediction, arcseconds; an unknown ellipse adds nothing."""
+    angle = np.arctan2(east, north) - np.radians(np.nan_to_num(predicted["position_angle_deg"].astype(np.float64)))
     major = np.nan_to_num(predicted["semi_major_arcsec"].astype(np.float64))
     minor = np.nan_to_num(predicted["semi_minor_arcsec"].astype(np.float64))
     spread = np.hypot(major * np.cos(angle), minor * np.sin(angle))

@@ -19,6 +19,7 @@ def build(wiring: Wiring, name: str, on_exit: ExitStack) -> StageSpec[NightMopsS
     instrument, code = settings.night.instrument, settings.night.observatory
     folder = settings.state_dir / "nightmops"
     bench = EphemerisBench(instrument, code, objects=wiring.objects, folder=folder)
+    bench.warm(settings.night.day_obs)
     return nightmops_spec(
         instrument,
         build=lambda day_obs: build_ephemerides(

@@ -23,10 +23,11 @@ from processors.moving_objects.nightly_query import predict_visit, warm_up
 from processors.moving_objects.orbits import known_orbits
 from processors.moving_objects.rows import mpc_orbit_records
 from processors.moving_objects.solar_system import SolarSystem
+from processors.moving_objects.stored_orbits import named_rows
 from schemas import avro
 from schemas.camera import load_camera
 from schemas.events import Announced, EphemerisCatalogue, PredictedField, PredictedSsObjects
-from schemas.orbits import ORBIT_ROW, covariances_of, states_of
+from schemas.orbits import ORBIT_ROW, STATE_COLUMNS, covariances_of, orbit_rows, set_covariances, states_of
 from schemas.predictions import predicted_rows
 from schemas.public_avro import encode_record
 from schemas.tables import Claim, Table
@@ -192,14 +193,23 @@ class EphemerisBench:
             predicted=self._objects.put(avro.encode(found)),
         )
 
+    def warm(self, day_obs: int) -> None:
+        """Compile, or load from the cache on disk, all that a night calls: build and ask ephemerides of one made-up orbit."""
+        row = orbit_rows(1)
+        row["designation"], row["epoch_mjd_tdb"] = "1900 AA", mid_night_of(day_obs, self._code) - 1.0
+        for name, value in zip(STATE_COLUMNS, (2.5, 0.1, 0.0, 0.0, 0.0105, 0.001), strict=True):
+            row[name] = value
+        rows = named_rows(row)
+        set_covariances(rows, np.eye(6)[None] * 1e-12)
+        scratch = ObjectStore.memory()
+        at_hand = OrbitsAtHand(rows=rows, own=frozenset())
+        built = build_ephemerides(at_hand, day_obs, instrument=self._instrument, code=self._code, objects=scratch)
+        opened = _opened(open_catalogue(scratch.get(built.file)), rows, self._code)
+        predicted_field(opened, self._code, centre=(0.0, 0.0), radius_deg=180.0, mjd_tai=built.mid_night_mjd_tai)
+
     def _open(self, file: Claim, orbits: Claim) -> _Opened:
-        catalogue = open_catalogue(self._mapped(file))
         rows = from_parquet(self._objects.get(orbits), ORBIT_ROW)
-        middle = catalogue.mid_night_mjd_tai
-        solar_system = load_solar_system(middle - 1.0, middle + 1.0)
-        warm_up(catalogue, solar_system, observatory(self._code))
-        order = np.argsort(rows["ss_object_id"], kind="stable")
-        return _Opened(catalogue=catalogue, orbits=rows, order=order, solar_system=solar_system)
+        return _opened(open_catalogue(self._mapped(file)), rows, self._code)
 
     def _mapped(self, claim: Claim) -> memoryview:
         """Map a file into memory, so that all processes of the machine share it; checked against its hash when fetched."""
@@ -211,3 +221,11 @@ class EphemerisBench:
             scratch.replace(path)
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _opened(catalogue: NightCatalogue, rows: NDArray[Any], code: str) -> _Opened:
+    middle = catalogue.mid_night_mjd_tai
+    solar_system = load_solar_system(middle - 1.0, middle + 1.0)
+    warm_up(catalogue, solar_system, observatory(code))
+    order = np.argsort(rows["ss_object_id"], kind="stable")
+    return _Opened(catalogue=catalogue, orbits=rows, order=order, solar_system=solar_system)

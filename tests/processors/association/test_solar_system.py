@@ -57,6 +57,14 @@ def test_an_uncertain_prediction_reaches_farther_along_its_ellipse_only() -> Non
         assert len(match_predicted(sources, there.rows, FIRST_MJD, Rules())) == found
 
 
+def test_an_orbit_without_a_covariance_has_the_gate_of_an_exact_one() -> None:
+    nothing = dict.fromkeys(("semi_major_arcsec", "semi_minor_arcsec", "position_angle_deg"), np.nan)
+    there = predicted([10.0], [0.0], mjd=FIRST_MJD, **nothing)
+    for east, found in ((0.9, 1), (1.1, 0)):
+        sources = source_rows([offset(10.0, 0.0, east, 0.0)[0]], [0.0], visit=visit_number(0))
+        assert len(match_predicted(sources, there.rows, FIRST_MJD, Rules())) == found
+
+
 def test_a_prediction_moves_to_the_midpoint_of_its_source() -> None:
     late = FIRST_MJD + 10.0 / 1440.0
     there = predicted([10.0], [60.0], mjd=FIRST_MJD, rates=(0.5, -0.3))
