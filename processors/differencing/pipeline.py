@@ -15,14 +15,18 @@ from processors.differencing.layers import Layers, ScienceImage, VisitInfo
 from processors.differencing.measurement import measure_sources
 from processors.differencing.planes import DROPPED_CENTRE, grow, has_plane, set_plane
 from processors.differencing.psf import PsfGrid
-from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise, score_again
+from processors.differencing.score import ScoreMap, add_systematics, calibrate_noise, score_again
 from processors.differencing.subtract import Matching
 from processors.differencing.subtraction import Subtraction, checked_science, psf_sigma, subtract_template, whitened
+from processors.differencing.systematics import Systematics, measure_systematics
 from processors.differencing.templates import Template
 from schemas.ids import pack_dia_source_id
 from schemas.masks import MaskPlane
 
 __all__ = ["DifferenceResult", "ScienceImage", "difference"]
+
+LEAST_SYSTEMATICS = Systematics(flux_fraction=0.001, centroid_pixels=0.01, saturated_fraction=0.02)
+"""Lower bounds of the errors of subtraction."""
 
 WING_PIXELS = 40
 """Reach of a saturated star's wings, pixels."""
@@ -74,7 +78,7 @@ def difference(
     info
         The visit; rows and identifiers are made from it. Without it identifiers are 0.
     systematics
-        Floor of the errors of subtraction; what the kernel stars show is used where it is larger.
+        Lower bounds of the errors of subtraction; `LEAST_SYSTEMATICS` if not given. What the kernel stars show is used where it is larger.
     largest_order
         Bound on the kernel's spatial order.
 
@@ -97,9 +101,9 @@ def difference(
     score = calibrate_noise(score, layers.usable)
     np.multiply(layers.variance, np.float32(score.noise_scale**2), out=layers.variance)
     wings = grow(has_plane(layers.mask, MaskPlane.SAT_TEMPLATE), WING_PIXELS)
-    errors = _systematics(systematics or Systematics(), kernel)
+    errors = _systematics(subtraction, layers, systematics)
     judged = add_systematics(score, errors, wings)
-    streaks = streak_pixels(judged.snr, has_plane(layers.mask, MaskPlane.CR), fwhm)
+    streaks = streak_pixels(judged.snr, has_plane(layers.mask, MaskPlane.CR), fwhm) & layers.usable
     if streaks.any():
         layers = _without(layers, streaks)
         score = score_again(
@@ -114,6 +118,7 @@ def difference(
     sharp &= (rows["isDipole"] != 1) & ~spoiled
     sources = _canonical(rows[~sharp & ~spoiled], info)
     metrics = _metrics(subtraction, layers, score, sources, fwhm)
+    metrics |= {"systematic_flux_fraction": errors.flux_fraction, "systematic_centroid_pixels": errors.centroid_pixels}
     metrics |= {
         "peaks_on_bad_pixels": float(np.count_nonzero(spoiled)),
         "cosmic_rays": float(np.count_nonzero(sharp)),
@@ -150,11 +155,15 @@ def _without(layers: Layers, streaks: NDArray[np.bool_]) -> Layers:
     return replace(layers, mask=mask, usable=layers.usable & ~streaks)
 
 
-def _systematics(floor: Systematics, kernel: Kernel) -> Systematics:
-    return Systematics(
-        flux_fraction=min(max(floor.flux_fraction, kernel.flux_scatter), 0.02),
-        centroid_pixels=floor.centroid_pixels,
-        saturated_fraction=floor.saturated_fraction,
+def _systematics(subtraction: Subtraction, layers: Layers, least: Systematics | None) -> Systematics:
+    kernel, matched = subtraction.kernel, subtraction.matched
+    return measure_systematics(
+        matched.raw,
+        matched.template,
+        layers.variance,
+        x=kernel.stamp_x,
+        y=kernel.stamp_y,
+        least=least or LEAST_SYSTEMATICS,
     )
 
 

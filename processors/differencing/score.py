@@ -17,10 +17,10 @@ from processors.differencing.fourier import Tile, TileGrid
 from processors.differencing.layers import Layers
 from processors.differencing.psf import PsfGrid, PsfModel, resize_psf
 from processors.differencing.subtract import Matched, Whitening
+from processors.differencing.systematics import Systematics
 
 __all__ = [
     "ScoreMap",
-    "Systematics",
     "TileFilters",
     "add_systematics",
     "calibrate_noise",
@@ -31,19 +31,13 @@ __all__ = [
 LEAST_COVERAGE = 0.5
 """Part of the PSF's squared sum that must lie on usable pixels for a score to be given."""
 
+_CELL, _LOUD_SNR = 24, 5.0
+"""Side of the cells that are left out of the noise where a pixel is louder than this."""
+
+BLANK_SNR = 1.5
+"""Sky is blank where the template's light under the PSF stays below this many errors."""
+
 Pixels = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Systematics:
-    """Errors of subtraction that grow with what was subtracted."""
-
-    flux_fraction: float = 0.003
-    """Error of the flux as a part of the static flux under it."""
-    centroid_pixels: float = 0.05
-    """Error of relative position, pixels; refraction in the air moves red and blue stars apart by as much."""
-    saturated_fraction: float = 0.02
-    """Further part of the static flux within reach of a saturated star, whose wings are not those of its kernel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,18 +267,38 @@ def calibrate_noise(score: ScoreMap, usable: NDArray[np.bool_]) -> ScoreMap:
     score
         Map of `score_tiles`; its arrays are scaled in place.
     usable
-        Pixels that count; of these, pixels on bright static sources are left out.
+        Pixels that count; those on static sources, and cells of the sky with a bright change, are left out.
     """
-    every = np.s_[1::7, ::3] if usable.size > 100_000 else np.s_[:, :]
-    error, static = score.error[every], score.static_flux[every]
-    empty = usable[every] & np.isfinite(error) & (np.abs(static) < 5 * error)
-    sample = score.snr[every][empty]
+    sample = np.asarray(_blank_sample(score.snr, score.error, score.static_flux, usable))
     if len(sample) < 500:
         return score
     scale = float(np.clip(1.4826 * np.median(np.abs(sample - np.median(sample))), 0.5, 2.0))
     np.multiply(score.error, np.float32(scale), out=score.error)
     np.divide(score.snr, np.float32(scale), out=score.snr)
     return replace(score, noise_scale=scale)
+
+
+@njit(cache=True)
+def _blank_sample(snr: Any, error: Any, static: Any, usable: Any) -> Any:
+    """Return scores of blank sky, at most every tenth pixel's of a large image."""
+    rows, columns = snr.shape
+    step = 1 if rows * columns < 100_000 else 3
+    out, count = np.empty(rows * columns // (step * step) + rows + columns, np.float32), 0
+    for top in range(0, rows, _CELL):
+        for left in range(0, columns, _CELL):
+            bottom, right = min(top + _CELL, rows), min(left + _CELL, columns)
+            quiet = True
+            for r in range(top, bottom, 2):
+                for c in range(left, right, 2):
+                    quiet = quiet and abs(snr[r, c]) < _LOUD_SNR
+            if not quiet:
+                continue
+            for r in range(top, bottom, step):
+                for c in range(left, right, step):
+                    if usable[r, c] and np.isfinite(error[r, c]) and abs(static[r, c]) < BLANK_SNR * error[r, c]:
+                        out[count] = snr[r, c]
+                        count += 1
+    return out[:count]
 
 
 def add_systematics(score: ScoreMap, systematics: Systematics, saturated: NDArray[np.bool_]) -> ScoreMap:

@@ -21,10 +21,10 @@ from processors.differencing.psf import adaptive_moments
 
 __all__ = ["Matched", "Matching", "Whitening", "match_images", "plan_matching"]
 
-LEAST_KERNEL_SIGMA = 1.0
+LEAST_KERNEL_SIGMA = 0.7
 """Standard deviation, pixels, that the matching kernel should have at least in every direction."""
 
-_NOISE_FLOOR = 1e-6
+_NOISE_FLOOR = 3e-4
 _PSF_SIZE = 96
 
 Pixels = NDArray[Any]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.differencing.artefacts import early_streaks
 from processors.differencing.background import remove_background
 from processors.differencing.errors import HopelessDifferenceError, InvalidImageError, TemplateCoverageError
 from processors.differencing.fourier import TileGrid
@@ -57,6 +58,8 @@ class Subtraction:
     """A difference before whitening, and how it was made."""
 
     matched: Matched
+    variance: NDArray[np.float32]
+    """Of a pixel of the white difference, nJy^2."""
     mask: NDArray[np.uint16]
     """Planes of both images."""
     usable: NDArray[np.bool_]
@@ -134,15 +137,18 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
         smoothing=matching.smoothing_sigma,
     )
     background = remove_background(matched.raw, usable)
+    variance = science.variance + matched.template_variance
+    _mask_streaks(matched.raw, variance, mask, usable, 2.3548 * matching.science_sigma)
     noise = math.sqrt(float(np.median(science.variance[::5, ::5][usable[::5, ::5]])))
     fwhm = 2.3548 * matching.science_sigma
     flatten_halos(matched.raw, usable, brilliant_stars(matched.template, noise, mask, fwhm), 1.5 * fwhm)
-    variance = science.variance, matched.template_variance, matching.smoothing_noise
-    ratio, chi2 = _residuals(kernel, matched, variance, usable)
+    parts = science.variance, matched.template_variance, matching.smoothing_noise
+    ratio, chi2 = _residuals(kernel, matched, parts, usable)
     if ratio > HOPELESS_RESIDUAL:
         raise HopelessDifferenceError(f"Residuals of the kernel stars hold {ratio:.0%} of their power.")
     return Subtraction(
         matched=matched,
+        variance=variance,
         mask=mask,
         usable=usable,
         lost=lost,
@@ -234,6 +240,16 @@ def _fit(
     return fit_kernel(stamps, basis, shape, largest_order=largest_order)
 
 
+def _mask_streaks(
+    raw: Pixels, variance: Pixels, mask: NDArray[np.uint16], usable: NDArray[np.bool_], fwhm: float
+) -> None:
+    """Set the plane of streaks and take them from the usable pixels, in place."""
+    streaks = early_streaks(raw, variance, usable, has_plane(mask, MaskPlane.CR), fwhm)
+    if streaks.any():
+        set_plane(mask, streaks, MaskPlane.STREAK)
+        usable &= ~streaks
+
+
 def _residuals(
     kernel: Kernel, matched: Matched, variance: tuple[Pixels, Pixels, float], usable: NDArray[np.bool_]
 ) -> tuple[float, float]:
@@ -261,7 +277,7 @@ def whitened(subtraction: Subtraction) -> tuple[Layers, ScoreMap, TileGrid, Tile
     half = min(own + 4, 30)
     grid = TileGrid(shape, half + WHITENING_REACH)
     filters = TileFilters.of(grid, science.psf, _whitenings(grid, subtraction), half=half, own=own)
-    variance = science.variance + matched.template_variance
+    variance = subtraction.variance
     white, score = score_tiles(
         grid,
         matched.raw,

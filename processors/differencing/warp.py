@@ -75,12 +75,16 @@ def warp_template(template: Template, science_wcs: SkyMap, shape: tuple[int, int
     resample_planes(variance, mask, grid.x, grid.y, grid.area, *out)
     return WarpedTemplate(
         image=out[0],
-        variance=out[1],
+        variance=_on_psf_scale(out[1], template.noise_factor),
         mask=out[2],
         psf=warp_psf(template.psf, grid),
         pad=pad,
         noise_correlation=float(np.mean(np.sum(table.astype(np.float64) ** 2, axis=1))) ** 2,
     )
+
+
+def _on_psf_scale(variance: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    return variance if factor == 1.0 else np.multiply(variance, np.float32(factor), out=variance)
 
 
 def _present(template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from processors.differencing.score import ScoreMap, Systematics, add_systematics, calibrate_noise
+from processors.differencing.score import ScoreMap, add_systematics, calibrate_noise
+from processors.differencing.systematics import Systematics
 from tests.support.difference_scenes import Moffat, add_sources
 from tests.support.score_maps import score_white
 

@@ -10,7 +10,7 @@ from processors.differencing.background import remove_background
 from processors.differencing.fourier import FourierFrame, TileGrid
 from processors.differencing.kernel import Kernel
 from processors.differencing.kernel_basis import make_basis
-from processors.differencing.subtract import Whitening, match_images, plan_matching
+from processors.differencing.subtract import LEAST_KERNEL_SIGMA, Whitening, match_images, plan_matching
 from tests.support.difference_scenes import Moffat
 
 
@@ -132,8 +132,8 @@ def test_a_clearly_broader_science_image_is_not_smoothed() -> None:
 
 def test_a_sharper_science_image_is_smoothed_just_enough() -> None:
     plan = plan_matching(gaussian(1.7), gaussian(2.2))
-    assert plan.smoothing_sigma**2 == pytest.approx(2.2**2 - 1.7**2 + 1, rel=0.02)
-    assert plan.kernel_sigma == pytest.approx(1.0, rel=0.02)
+    assert plan.smoothing_sigma**2 == pytest.approx(2.2**2 - 1.7**2 + LEAST_KERNEL_SIGMA**2, rel=0.02)
+    assert plan.kernel_sigma == pytest.approx(LEAST_KERNEL_SIGMA, rel=0.03)
     side = gaussian(plan.smoothing_sigma)
     assert plan.smoothing_noise == pytest.approx(np.sum(side**2), rel=0.01)
 

@@ -1,0 +1,104 @@
+"""Errors of subtraction that grow with what was subtracted, measured on the kernel's own stars (imaging.md 6, opportunity b).
+
+Each star's residual is split into a part of its light and a shift of it. What the parts scatter beyond their noise is what an
+imperfect kernel, and refraction that moves stars of different colours apart, leave on any star.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["Systematics", "measure_systematics"]
+
+LEAST_STARS = 15
+"""Stars below which their scatter is not trusted and the defaults hold."""
+
+_HALF = 6
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Systematics:
+    """Errors of subtraction that grow with what was subtracted."""
+
+    flux_fraction: float = 0.003
+    """Error of the flux as a part of the static flux under it."""
+    centroid_pixels: float = 0.05
+    """Error of relative position, pixels; refraction in the air moves red and blue stars apart by as much."""
+    saturated_fraction: float = 0.02
+    """Further part of the static flux within reach of a saturated star, whose wings are not those of its kernel."""
+
+
+def measure_systematics(
+    raw: Pixels, template: Pixels, variance: Pixels, *, x: NDArray[np.int64], y: NDArray[np.int64], least: Systematics
+) -> Systematics:
+    """Measure flux fraction and shift that scatter from star to star.
+
+    Parameters
+    ----------
+    raw, template
+        Difference before whitening and matched template, nJy.
+    variance
+        Of a pixel of ``raw``, nJy^2.
+    x, y
+        Pixels of the kernel's stars.
+    least
+        Lower bounds; with fewer than `LEAST_STARS` stars the result is the larger of them and the defaults.
+    """
+    if len(x) < LEAST_STARS:
+        default = Systematics()
+        fraction = max(least.flux_fraction, default.flux_fraction)
+        centroid = max(least.centroid_pixels, default.centroid_pixels)
+    else:
+        parts, errors = _parts(raw, template, variance, x, y)
+        known = np.isfinite(parts).all(axis=1)
+        scatter = [_intrinsic(parts[known, k], errors[known, k]) for k in range(3)]
+        fraction = max(scatter[0], least.flux_fraction)
+        centroid = max(float(np.hypot(scatter[1], scatter[2])) / np.sqrt(2.0), least.centroid_pixels)
+    return Systematics(
+        flux_fraction=fraction, centroid_pixels=float(centroid), saturated_fraction=least.saturated_fraction
+    )
+
+
+def _intrinsic(values: Pixels, errors: Pixels) -> float:
+    """Return the robust scatter about 0 that exceeds the errors, weighting well-measured stars."""
+    if len(values) == 0:
+        return 0.0
+    well = errors <= np.quantile(errors, 0.5)
+    spread = (1.4826 * float(np.median(np.abs(values[well])))) ** 2
+    return float(np.sqrt(max(spread - float(np.median(errors[well] ** 2)), 0.0)))
+
+
+@njit(cache=True)
+def _parts(raw: Any, template: Any, variance: Any, x: Any, y: Any) -> Any:
+    """Return, of each star, fraction, x and y shift of the template that its residual is, and their errors."""
+    count = x.shape[0]
+    parts, errors = np.full((count, 3), np.nan), np.full((count, 3), np.nan)
+    slope = np.zeros(3)
+    for n in range(count):
+        normal, spread, right = np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3)
+        inside = _HALF < x[n] < raw.shape[1] - _HALF - 1 and _HALF < y[n] < raw.shape[0] - _HALF - 1
+        if not inside:
+            continue
+        for r in range(y[n] - _HALF, y[n] + _HALF + 1):
+            for c in range(x[n] - _HALF, x[n] + _HALF + 1):
+                slope[0] = template[r, c]
+                slope[1] = 0.5 * (template[r, c - 1] - template[r, c + 1])
+                slope[2] = 0.5 * (template[r - 1, c] - template[r + 1, c])
+                for i in range(3):
+                    right[i] += slope[i] * raw[r, c]
+                    for j in range(3):
+                        normal[i, j] += slope[i] * slope[j]
+                        spread[i, j] += slope[i] * slope[j] * variance[r, c]
+        if normal[0, 0] <= 0 or normal[1, 1] <= 0 or normal[2, 2] <= 0:
+            continue
+        inverse = np.linalg.inv(normal)
+        parts[n] = inverse @ right
+        errors[n] = np.sqrt(np.diag(inverse @ spread @ inverse))
+    return parts, errors
