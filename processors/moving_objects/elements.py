@@ -94,7 +94,7 @@ def _directions(vectors: Floats, otherwise: Floats) -> Floats:
 
 def _angle(one: Floats, other: Floats, pole: Floats) -> Floats:
     """Return the angle from one vector to another in the plane of a pole."""
-    return np.arctan2((np.cross(one, other) * pole).sum(axis=1), (one * other).sum(axis=1))
+    return np.asarray(np.arctan2((np.cross(one, other) * pole).sum(axis=1), (one * other).sum(axis=1)))
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -89,7 +89,10 @@ def predict_all(
 
 
 def warm_up(catalogue: NightCatalogue, solar_system: SolarSystem, observatory: Observatory) -> None:
-    """Load the compiled code and the tables of cells, so that the first visit takes no longer than the others."""
+    """Load the compiled code and the tables of cells, so that the first visit takes no longer than the others.
+
+    To be called when a process starts: numba needs some two seconds for its own start, our kernels come from its cache on disk.
+    """
     predict_visit(
         catalogue,
         solar_system,
