@@ -229,7 +229,7 @@ def _speed_fits(speed: float, t: float, rho: float, cell: Any) -> bool:
     then = speed * (rho * cell[0]) ** 2
     slack = 0.1 * then + _PULL_RADIANS_PER_DAY2 * min(1.0, cell[0]) * abs(t)
     slack += 2.0 * then * abs(t) * cell[3]
-    return cell[4] - slack <= then <= cell[5] + slack
+    return bool(cell[4] - slack <= then <= cell[5] + slack)
 
 
 @njit(cache=True)

@@ -19,6 +19,7 @@ __all__ = [
     "limits_of",
     "none_like",
     "once_each",
+    "replaced",
     "states",
     "without_worst_night",
 ]
@@ -239,3 +240,10 @@ def states(candidates: Candidates, view: Array) -> Array:
     for k in range(len(candidates)):
         state_of(candidates.unknowns[k], candidates.axes[k], view, out[k])
     return out
+
+
+def replaced(links: Candidates, which: Array, better: Candidates) -> Candidates:
+    """Return the links with those at some positions replaced."""
+    place = np.arange(len(links))
+    place[which] = len(links) + np.arange(len(which))
+    return concatenated([links, better]).where(place)

@@ -11,7 +11,7 @@ from numba import njit
 
 from processors.association.sphere import ARCSEC
 from processors.moving_objects.kepler import step
-from processors.moving_objects.linking_candidates import Candidates, fitted, limits_of
+from processors.moving_objects.linking_candidates import Candidates, fitted, limits_of, replaced
 from processors.moving_objects.linking_fit import FitRows, predict_one, state_of
 
 __all__ = ["VisitIndex", "extended", "index_visits"]
@@ -47,6 +47,8 @@ class VisitIndex:
     """Third component of their unit vectors, increasing within a visit."""
     visit_of: Array
     """Position of the visit of each detection."""
+    looked: Array
+    """Visits in which links look for more, boolean, shape (v,)."""
 
 
 def index_visits(visits: Array, rows: FitRows) -> VisitIndex:
@@ -77,6 +79,7 @@ def index_visits(visits: Array, rows: FitRows) -> VisitIndex:
         order=order,
         heights=np.ascontiguousarray(vectors[order, 2]),
         visit_of=visit_of,
+        looked=np.ones(len(first), bool),
     )
 
 
@@ -113,7 +116,7 @@ def _wanted(
     """Return pairs of a link and a free detection, closest first and one to one."""
     link, detection, chi2 = _predicted(
         links.offsets, links.members, links.unknowns, links.axes, links.covariances, view, epoch, index.times,
-        index.observers, index.centres, index.radii, index.starts, index.order, index.heights, index.visit_of,
+        index.observers, index.centres, index.radii, index.starts, index.order, index.heights, index.visit_of, index.looked,
         rows.frames, rows.sigmas, taken,
     )  # fmt: skip
     order = np.lexsort((link, detection, chi2))
@@ -142,23 +145,7 @@ def _with_added(
     better = new.where(new.chi2 <= np.maximum(limits_of(new), old.chi2))
     accepted = np.flatnonzero(new.chi2 <= np.maximum(limits_of(new), old.chi2))
     taken[better.members] = True
-    return _replaced(links, touched[accepted], better)
-
-
-def _replaced(links: Candidates, which: Array, better: Candidates) -> Candidates:
-    """Return the links with some replaced."""
-    place = np.full(len(links), -1, np.int64)
-    place[which] = np.arange(len(which))
-    both = np.where(place >= 0, len(links) + place, np.arange(len(links)))
-    joint = Candidates(
-        offsets=np.concatenate([links.offsets, better.offsets[1:] + links.offsets[-1]]),
-        members=np.concatenate([links.members, better.members]),
-        unknowns=np.concatenate([links.unknowns, better.unknowns]),
-        axes=np.concatenate([links.axes, better.axes]),
-        covariances=np.concatenate([links.covariances, better.covariances]),
-        chi2=np.concatenate([links.chi2, better.chi2]),
-    )
-    return joint.where(both)
+    return replaced(links, touched[accepted], better)
 
 
 @njit(cache=True)
@@ -203,7 +190,7 @@ def _nearest(
 @njit(cache=True)
 def _predicted(
     offsets: Any, members: Any, unknowns: Any, axes: Any, covariances: Any, view: Any, epoch: float, times: Any, observers: Any,
-    centres: Any, radii: Any, starts: Any, order: Any, heights: Any, visit_of: Any, frames: Any, sigmas: Any, taken: Any,
+    centres: Any, radii: Any, starts: Any, order: Any, heights: Any, visit_of: Any, looked: Any, frames: Any, sigmas: Any, taken: Any,
 ) -> Any:  # fmt: skip
     """Return links, detections and chi2 wherever a link's prediction meets a free detection of a visit it has none of."""
     n, visits = offsets.shape[0] - 1, times.shape[0]
@@ -216,9 +203,13 @@ def _predicted(
             has[visit_of[members[m]]] = True
         state_of(unknowns[c], axes[c], view, state)
         for v in range(visits):
-            if has[v] or not _in_field(state, unknowns[c, 2], times[v] - epoch, observers[v], centres[v], radii[v]):
+            if (
+                has[v]
+                or not looked[v]
+                or not _in_field(state, unknowns[c, 2], times[v] - epoch, observers[v], centres[v], radii[v])
+            ):
                 continue
-            light, _ = predict_one(
+            predict_one(
                 unknowns[c], axes[c], view, times[v] - epoch, observers[v], 0.0057755 / unknowns[c, 2], work, partials
             )
             best, value = _nearest(
@@ -239,4 +230,4 @@ def _in_field(state: Any, gamma: float, days: float, observer: Any, centre: Any,
     later = step(state[0], state[1], state[2], state[3], state[4], state[5], days - 0.0057755 / gamma)
     x, y, z = later[0] - observer[0], later[1] - observer[1], later[2] - observer[2]
     cosine = (x * centre[0] + y * centre[1] + z * centre[2]) / math.sqrt(x * x + y * y + z * z)
-    return cosine > math.cos(min(math.pi, radius + 1e-4))
+    return bool(cosine > math.cos(min(math.pi, radius + 1e-4)))

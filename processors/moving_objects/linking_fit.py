@@ -152,7 +152,7 @@ def _normal(
                 for k in range(n + 1):
                     normal[n, k] += row[n] * row[k]
         total += chi2s[m]
-    return total
+    return float(total)
 
 
 @njit(cache=True)

@@ -78,7 +78,7 @@ def _solve(sums: Any, prior: Any, out: Any) -> float:
         p = sums[14 + 2 * axis] + sums[3 + 4 * axis] * d0 + sums[4 + 4 * axis] * d1
         r = sums[15 + 2 * axis] + sums[5 + 4 * axis] * d0 + sums[6 + 4 * axis] * d1
         out[2 + 2 * axis], out[3 + 2 * axis] = ia * p + ib * r, ib * p + ic * r
-    return chi2
+    return float(chi2)
 
 
 @njit(cache=True)

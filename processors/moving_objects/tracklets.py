@@ -94,7 +94,7 @@ class Tracklets:
         """Return which tracklets have no member among the detections that a mask marks."""
         if not len(self):
             return np.zeros(0, bool)
-        return np.add.reduceat(taken[self.members].astype(np.int64), self.offsets[:-1]) == 0
+        return np.asarray(np.add.reduceat(taken[self.members].astype(np.int64), self.offsets[:-1]) == 0)
 
 
 def form_tracklets(detections: Array, observers: Array, rules: TrackletRules | None = None) -> Tracklets:
@@ -291,10 +291,10 @@ def _chains(first: Any, second: Any, vectors: Any, times: Any, visits: Any, sigm
 
 @njit(cache=True)
 def _new_visit(chain: Any, length: int, visits: Any, k: int) -> bool:
+    seen = False
     for m in range(length):
-        if visits[chain[m]] == visits[k]:
-            return False
-    return True
+        seen = seen or visits[chain[m]] == visits[k]
+    return not seen
 
 
 def _without_parts(counts: Array, members: Array) -> tuple[Array, Array]:
