@@ -111,3 +111,61 @@ def test_no_snap_three_snaps_or_unlike_snaps_are_refused() -> None:
     for frames in ([], [image] * 3, [image, frame(np.ones((5, 6)), 1)]):
         with pytest.raises(MismatchedSnapsError):
             combine(frames)
+
+
+def moved(shift: float, fwhm: float = 3.6) -> list[np.ndarray]:
+    """Two snaps of noise with bright objects that moved to the right by some pixels between them."""
+    rng = np.random.default_rng(int(10 * shift))
+    x, y = (a.ravel() + rng.uniform(-0.5, 0.5, 64) for a in np.meshgrid(*[np.arange(25, 275, 32)] * 2))
+    flux = 10 ** rng.uniform(4.5, 5.3, 64)
+    return [
+        rng.poisson(draw_stars((300, 300), x + step, y, flux, fwhm) + 500) + rng.normal(0, 6, (300, 300))
+        for step in (0.0, shift)
+    ]
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.5, 3.0, 12.0])
+def test_what_moves_between_the_snaps_is_no_cosmic_ray(shift: float) -> None:
+    combined = combine([frame(image, np.maximum(image, 0) + 36) for image in moved(shift)])
+    assert np.count_nonzero(combined.snaps.rejected) <= 3
+    assert not np.any(combined.mask & MaskPlane.CR)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 0.8, 1.57])
+def test_a_trail_seen_in_one_snap_stays(angle: float) -> None:
+    rng = np.random.default_rng(17)
+    along = np.linspace(-40, 40, 161)
+    trail = draw_stars((200, 200), 100 + along * np.cos(angle), 100 + along * np.sin(angle), np.full(161, 700.0), 3.6)
+    images = [rng.poisson(500 + light) + rng.normal(0, 6, (200, 200)) for light in (trail, 0 * trail)]
+    combined = combine([frame(image, np.maximum(image, 0) + 36) for image in images])
+    assert trail.max() > 5 * 2**0.5 * 23
+    assert np.count_nonzero(combined.snaps.rejected) <= 3
+
+
+def test_seeing_that_changes_by_a_tenth_harms_no_star() -> None:
+    rng = np.random.default_rng(9)
+    x, y = (a.ravel() + rng.uniform(-0.5, 0.5, 100) for a in np.meshgrid(*[np.arange(25, 425, 40)] * 2))
+    flux = 10 ** rng.uniform(4.0, 6.0, 100)
+    lights = [draw_stars((425, 425), x, y, flux, fwhm) + 500 for fwhm in (3.6, 4.0)]
+    images = [rng.poisson(light) + rng.normal(0, 6, light.shape) for light in lights]
+    combined = combine([frame(image, np.maximum(image, 0) + 36) for image in images])
+    cores = np.minimum(*lights) > 600
+    assert np.count_nonzero((combined.snaps.rejected != 0) & cores) == 0
+
+
+def test_faint_by_chance_is_not_bright_in_the_other_snap() -> None:
+    rng = np.random.default_rng(10)
+    images = [rng.poisson(500, (1500, 1500)) + rng.normal(0, 6, (1500, 1500)) for _ in range(2)]
+    combined = combine([frame(image, np.maximum(image, 0) + 36) for image in images])
+    assert np.count_nonzero(combined.snaps.rejected) <= 7
+
+
+def test_a_ray_beside_dead_pixels_and_at_the_border_is_found() -> None:
+    rng = np.random.default_rng(12)
+    images = [rng.normal(500, 22, (50, 50)) for _ in range(2)]
+    mask = np.zeros((50, 50), np.uint16)
+    mask[20:25, 10] = mask[20:25, 12] = MaskPlane.BAD
+    for row, column in ((22, 11), (0, 0), (49, 30)):
+        images[1][row, column] += 900
+    combined = combine([frame(image, 500, mask) for image in images])
+    assert {(int(y), int(x)) for y, x in np.argwhere(combined.snaps.rejected == 2)} == {(22, 11), (0, 0), (49, 30)}
