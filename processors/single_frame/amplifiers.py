@@ -159,15 +159,18 @@ def _to_electrons(line: Any, bias: Any, constants: Any) -> None:
 
 @numba.njit(cache=True)
 def _restore(line: Any, backwards: bool, late: Any, trap: Any, offset: Any) -> None:
-    """Undo charge transfer in read-out order; a hole ends what is known of the charge before it."""
+    """Undo charge transfer in read-out order; a hole is taken to hold what the pixel before it holds, and stays a hole."""
+    columns = line.shape[0]
     ordered = line[::-1].copy() if backwards else line.copy()
-    start = 0
-    for x in range(ordered.shape[0] + 1):
-        if x == ordered.shape[0] or not np.isfinite(ordered[x]):
-            restore_row(ordered[start:x], late[start:x], trap - np.array([start, 0.0, 0.0, 0.0]), offset)
-            start = x + 1
-    for x in range(line.shape[0]):
-        line[x] = ordered[line.shape[0] - 1 - x] if backwards else ordered[x]
+    last = np.float32(0)
+    for c in range(columns):
+        if np.isfinite(ordered[c]):
+            last = ordered[c]
+        ordered[c] = last
+    restore_row(ordered, late, trap, offset)
+    for x in range(columns):
+        if np.isfinite(line[x]):
+            line[x] = ordered[columns - 1 - x] if backwards else ordered[x]
 
 
 @numba.njit(cache=True, error_model="numpy")

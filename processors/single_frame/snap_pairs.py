@@ -155,7 +155,7 @@ def _difference_around(y: int, x: int, images: Any, mask: Any, offset: Any) -> f
             if (j != y or i != x) and (mask[j, i] & _UNUSABLE) == 0:
                 total += abs(a[j, i] - b[j, i] - offset)
                 count += 1
-    return total / max(1, count) / abs(a[y, x] - b[y, x] - offset)
+    return float(total / max(1, count) / abs(a[y, x] - b[y, x] - offset))
 
 
 @numba.njit(cache=True)
@@ -177,4 +177,4 @@ def _excess(y: int, x: int, images: Any, variances: Any, mask: Any, settings: An
                 total += fainter[j, i]
                 count += 1
     variance = max(float(fainter[y, x]), total / max(count, 1))
-    return difference / np.sqrt(2.0 * variance + (fraction * peak) ** 2)
+    return float(difference / np.sqrt(2.0 * variance + (fraction * peak) ** 2))
