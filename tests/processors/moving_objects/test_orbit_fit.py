@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from infra.ephemerides import load_solar_system
+from processors.moving_objects.apparent import astrometric
 from processors.moving_objects.arcs import arcs, take
+from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2
 from processors.moving_objects.initial_orbit import scan
 from processors.moving_objects.orbit_fit import CONSTRAINED, CONVERGED, UNUSABLE, OrbitFits, fit_many
 from processors.moving_objects.orbit_fit_nbody import refine
@@ -95,15 +97,15 @@ def test_no_object_is_lost_by_its_start(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["MBA", "NEO", "TNO"])
-def test_three_nights_fit_and_their_truth_is_among_the_minima(name: str) -> None:
+def test_three_nights_fit_and_their_minima_are_listed_best_first(name: str) -> None:
     truth = simulated_arcs(name, 80, seed=77, nights=5, seen=(3, 3))
     grouped = truth.arcs()
     fits, solutions = fit_many(grouped), scan(grouped)
     assert fits.ok.all()
     assert 0.75 <= np.median(fits.chi2 / fits.dof) <= 1.25
     assert (solutions.count >= 1).all()
-    filled = np.arange(solutions.chi2.shape[1]) < solutions.count[:, None]
-    assert np.isfinite(solutions.states).all(axis=2)[filled].all()
+    filled = np.asarray(np.arange(solutions.chi2.shape[1]) < solutions.count[:, None])
+    assert np.isfinite(solutions.states[filled]).all()
     assert (np.diff(np.where(filled, solutions.chi2, 1e99), axis=1) >= 0).all()
 
 
@@ -111,7 +113,7 @@ def test_minima_of_a_short_arc_all_fit_and_differ() -> None:
     truth = simulated_arcs("NEO", 300, seed=78, nights=3, seen=(3, 3))
     grouped = truth.arcs()
     solutions = scan(grouped)
-    twofold = np.flatnonzero((solutions.count > 1) & (solutions.chi2[:, 1] < solutions.chi2[:, 0] + 16))
+    twofold = np.flatnonzero(np.asarray(solutions.chi2[:, 1] < solutions.chi2[:, 0] + 16))
     assert len(twofold)
     for k in twofold:
         a, b = solutions.states[k, :2]
@@ -167,16 +169,30 @@ def test_outliers_are_set_aside_and_the_orbit_is_that_without_them() -> None:
     assert (fits.dof == 2 * np.add.reduceat(fits.used, truth.offsets[:-1]) - 6).all()
 
 
-def test_an_interstellar_object_stays_one() -> None:
-    truth, _, _ = fortnight("MBA")
+def test_an_interstellar_object_is_not_forced_into_an_ellipse() -> None:
+    truth = simulated_arcs("MBA", 20, seed=93)
+    speed = np.linalg.norm(truth.states[:, 3:], axis=1, keepdims=True)
+    distance = np.linalg.norm(truth.states[:, :3], axis=1, keepdims=True)
     fast = truth.states.copy()
-    fast[:, 3:] *= 1.75
-    grouped = truth.arcs()
-    rows = grouped.rows.copy()
-    made = fit_many(grouped, starts=fast, start_epochs_mjd_tdb=np.full(COUNT, truth.epoch_mjd_tdb))
-    # Residuals of the fast orbits are not small: the fit goes home from there, or says that it did not.
-    assert (made.ok <= np.isfinite(made.states).all(axis=1)).all()
-    np.testing.assert_array_equal(rows, grouped.rows)
+    fast[:, 3:] *= 1.25 * np.sqrt(2.0 * GM_SUN_AU3_PER_DAY2 / distance) / speed
+    owner = np.repeat(np.arange(20), np.diff(truth.offsets))
+    places = astrometric(
+        fast[owner],
+        observers=truth.observers,
+        sun_velocities=truth.sun_velocities,
+        dt_days=truth.mjd_tdb - truth.epoch_mjd_tdb,
+    )
+    seen = replace(truth, detections=truth.detections.copy())
+    seen.detections["ra"], seen.detections["dec"] = places.ra_deg, places.dec_deg
+    fits = fit_many(seen.arcs())
+    assert fits.ok.all()
+    free = fits.status == CONVERGED
+    assert free.mean() > 0.8
+    assert fits.chi2[free].max() < 1e-3
+    found, _ = carry_covariance(
+        fits.states, fits.covariances, begin_mjd_tdb=fits.epochs_mjd_tdb, end_mjd_tdb=truth.epoch_mjd_tdb
+    )
+    np.testing.assert_allclose(found[free], fast[free], rtol=1e-3, atol=1e-5)
 
 
 def degenerate(truth: TrueArcs) -> dict[str, OrbitFits]:
