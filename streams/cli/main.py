@@ -20,6 +20,13 @@ app = typer.Typer(
     epilog="Begin with `nightcast night`. Settings: NIGHTCAST_ variables or nightcast.toml; see docs/reference/settings.md.",
 )
 
+_COMMANDS = {
+    "streams.cli.night": ("night",),
+    "streams.cli.files": ("ccd", "isr", "difference"),
+    "streams.cli.ephemeris": ("ephemeris",),
+}
+"""Module to its commands that have no noun."""
+
 _NOUNS = {
     "alerts": ("streams.cli.alerts", "The published alerts: follow, show, check, export."),
     "objects": ("streams.cli.objects", "DIAObjects and their histories."),
@@ -39,7 +46,7 @@ def build() -> typer.Typer:
     app.command()(engine.down)
     app.command()(engine.status)
     app.command()(engine.doctor)
-    for module, names in (("streams.cli.night", ("night",)), ("streams.cli.files", ("ccd", "isr", "difference"))):
+    for module, names in _COMMANDS.items():
         for name in names:
             app.command()(getattr(importlib.import_module(module), name))
     for noun, (module, line) in _NOUNS.items():

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.settings import Settings
 from processors.moving_objects.cometary import cometary_elements, element_sigmas
+from processors.moving_objects.designations import pack, unpack
+from processors.moving_objects.errors import InvalidDesignationError
 from schemas.errors import PermanentFailure
 from schemas.orbits import covariances_of, states_of
 from streams.compose import Wiring
 from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
 
-__all__ = ["UnknownOrbitError", "describe", "plain"]
+__all__ = ["UnknownOrbitError", "describe", "place_of", "plain"]
 
 _ABOUT = (
     "designation",
@@ -61,10 +65,10 @@ def describe(settings: Settings, designation: str) -> dict[str, Any]:
     """
     wiring = Wiring(settings)
     at_hand = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
-    wanted = " ".join(designation.split())
-    found = at_hand.rows[(at_hand.rows["designation"] == wanted) | (at_hand.rows["packed"] == wanted)]
-    if not len(found):
+    place = place_of(at_hand.rows["designation"], designation)
+    if place is None:
         raise UnknownOrbitError(f"No orbit of {designation!r} is known; see `nightcast orbits list`.")
+    found = at_hand.rows[place : place + 1]
     states, epochs = states_of(found), found["epoch_mjd_tdb"]
     elements = cometary_elements(states, epochs)[0]
     sigmas = element_sigmas(states, epochs, covariances_of(found))[0]
@@ -73,6 +77,20 @@ def describe(settings: Settings, designation: str) -> dict[str, Any]:
         "origin": "own" if str(found[0]["designation"]) in at_hand.own else "imported",
         **{name: _number(elements[name], sigmas[name]) for name in elements.dtype.names or ()},
     }
+
+
+def place_of(designations: NDArray[np.str_], wanted: str) -> int | None:
+    """Return the place of an object among written designations, by its own, packed or not; None if it is not there."""
+    names = [" ".join(wanted.split())]
+    with suppress(InvalidDesignationError):
+        names.append(unpack(names[0]))
+    with suppress(InvalidDesignationError):
+        names.append(unpack(pack(names[0])))
+    for name in names:
+        places = np.flatnonzero(designations == name)
+        if len(places):
+            return int(places[0])
+    return None
 
 
 def _number(value: Any, sigma: Any) -> Any:
