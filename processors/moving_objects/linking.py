@@ -137,6 +137,8 @@ def link(
     """
     rules = rules or LinkingRules()
     found: list[Candidates] = []
+    if len(np.unique(window.tracklets.night)) < rules.nights:
+        return none_like()
     for family in rules.families:
         new = [_search(window, cell, family, rules, seeds) for cell in cells_of(family, window.half_span_days)]
         links = tidied(window, concatenated(new))

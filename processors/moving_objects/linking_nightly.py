@@ -295,7 +295,7 @@ def _joined(
         before = len(links)
         links, into = merged(links, window.rows, window.view, window.epoch)
         order = np.lexsort((names, into))
-        first = np.concatenate([[True], into[order][1:] != into[order][:-1]])
+        first = np.concatenate([[True], into[order][1:] != into[order][:-1]])[: len(order)]
         lasting = np.repeat(names[order][first], np.diff(np.append(np.flatnonzero(first), len(order))))
         pairs += [(int(a), int(b)) for a, b in zip(names[order], lasting, strict=True) if a != b]
         names = names[order][first]

@@ -158,8 +158,10 @@ def measure_tracklets(detections: Array, observers: Array, *, offsets: Array, me
 def joined(parts: list[Tracklets], shifts: list[int]) -> Tracklets:
     """Return several sets of tracklets as one; the members of each set are shifted to their place in a common array."""
     offsets = [np.zeros(1, np.int64)]
+    before = 0
     for part in parts:
-        offsets.append(part.offsets[1:] + offsets[-1][-1])
+        offsets.append(part.offsets[1:] + before)
+        before += len(part.members)
     names = [n for n in Tracklets.__slots__ if n not in ("offsets", "members")]
     return Tracklets(
         offsets=np.concatenate(offsets),
