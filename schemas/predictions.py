@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from schemas.errors import InvalidIdError
 from schemas.public import null_rows, record_dtype
 
 __all__ = ["predicted_dtype", "predicted_rows", "ss_object_id_of"]
@@ -42,9 +43,7 @@ def ss_object_id_of(packed_designation: str) -> int:
     InvalidIdError
         When the designation is empty, longer than eight characters, or not ASCII.
     """
-    text = packed_designation.encode("ascii", errors="strict") if packed_designation.isascii() else b""
-    if not 0 < len(text) <= 7:
-        raise ValueError(
-            f"A packed designation has one to seven ASCII characters, which {packed_designation!r} has not."
-        )
+    text = packed_designation.encode("ascii") if packed_designation.isascii() else b""
+    if not 0 < len(text) <= 8:
+        raise InvalidIdError(f"A packed designation has one to eight ASCII characters, not {packed_designation!r}.")
     return int.from_bytes(text.ljust(7), "big")

@@ -68,13 +68,13 @@ def ephemeris(
             )
         moments = _moments(begin, end, step)
         where = "the Moving Object Database (see `nightcast orbits list`)" if orbits is None else orbits.name
-        _tell_object(_orbits(settings, orbits), designation, where, moments, code, asteroids, as_json)
+        _tell_object(_orbits(settings, orbits, designation), designation, where, moments, code, asteroids, as_json)
 
 
-def _orbits(settings: Settings, path: Path | None) -> OrbitTable:
+def _orbits(settings: Settings, path: Path | None, wanted: str | None = None) -> OrbitTable:
     from streams.moving_objects.ephemeris import orbits_of_file, orbits_of_system
 
-    return orbits_of_system(settings) if path is None else orbits_of_file(path)
+    return orbits_of_system(settings, wanted) if path is None else orbits_of_file(path)
 
 
 def _field(ra: str | None, dec: str | None, radius: float | None, at: str | None) -> tuple[Any, dt.datetime]:

@@ -33,6 +33,7 @@ _NOUNS = {
     "jobs": ("streams.cli.jobs", "The work of a night: list it, explain one job."),
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, put back."),
     "schemas": ("streams.cli.schemas_command", "Schemas of every topic."),
+    "daymops": ("streams.cli.daymops", "Discover moving objects: link the detections of many nights, fit orbits."),
     "orbits": ("streams.cli.orbits", "Known orbits: import a catalogue, look at them, export them."),
     "replay": ("streams.cli.replay", "A night again: record it, play it into a system of its own, compare the two."),
     "simulate": ("streams.cli.simulate", "Surveys of detections without pixels, with their truth."),

@@ -15,7 +15,7 @@ from streams.cli.common import JsonOption, console, one_sentence_errors, print_j
 if TYPE_CHECKING:
     from infra.telescope.detections.survey import Survey
 
-__all__ = ["SurveySize", "SurveyVariant", "app", "detections"]
+__all__ = ["SurveySize", "SurveyVariant", "app", "detections", "fortnight"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -103,3 +103,36 @@ def _report(survey: Survey, paths: dict[str, Path], as_json: bool) -> None:
     print_table(title, ("class", "objects", "seen", "findable"), rows, empty="No classes.")
     for name, path in paths.items():
         console.print(f"{name:<17} {path}", soft_wrap=True)
+
+
+@app.command()
+def fortnight(
+    day_obs: Annotated[int, typer.Argument(help="The simulated night, YYYYMMDD, whose asteroids are wanted.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="Folder for detections.parquet; made when missing.")
+    ],
+    visits: Annotated[int | None, typer.Option(min=1, help="Visits of that night (setting: 8).")] = None,
+    camera: Annotated[str | None, typer.Option(help="Camera description (setting: demo).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the sky (setting: 1).")] = None,
+) -> None:
+    """Simulate the nights before a simulated night: detections of its asteroids that no catalogue has, among false ones.
+
+    `nightcast daymops run` discovers them, and `nightcast night` with the same sky then recognises them.
+    """
+    from infra.parquet import to_parquet
+    from infra.telescope import plan_night
+    from infra.telescope.fortnight import fortnight_detections
+    from infra.telescope.sky import make_asteroids
+    from schemas.camera import load_camera
+    from streams.cli.common import load
+    from streams.nightmops.ephemerides import mid_night_of
+
+    with one_sentence_errors():
+        night = load().night
+        chosen, sky = load_camera(camera or night.camera), night.seed if seed is None else seed
+        plan = plan_night(chosen, sky, day_obs, visits or night.visits, bands=night.bands, n_snaps=night.snaps)
+        asteroids = make_asteroids(chosen, sky, day_obs, [visit.start_mjd_tai for visit in plan])
+        rows = fortnight_detections(asteroids, sky, day_obs, mid_night_of(day_obs, night.observatory))
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "detections.parquet").write_bytes(to_parquet(rows))
+    console.print(f"{output / 'detections.parquet'}: {len(rows)} detections of 14 nights", soft_wrap=True)
