@@ -1,7 +1,8 @@
 """Compiled calibration of amplifiers: crosstalk to assembly in one pass over the rows, so that each pixel is touched once.
 
 All amplifiers are read out at once, row by row; a row of every amplifier is in the processor's cache while crosstalk between
-them is removed and each is calibrated and put where it lies on the CCD. Sums run in a fixed order, without a BLAS.
+them is removed and each is calibrated and put where it lies on the CCD. Sums run in a fixed order, without a BLAS. (Numba keeps
+compiled code by the source of a file alone: after a change of `charge_transfer` change this file too, or empty the cache.)
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ class TransferTables:
     """A `ChargeTransfer` as `restore_row` wants it; no rows where charge transfer is not corrected."""
 
     late: NDArray[np.float64]
-    """Shape (amplifiers, columns, `LATEST` + 1): share of a column's charge that arrives 0, 1, 2, 3 pixels late."""
+    """Shape (amplifiers, columns, `LATEST` + 1): one over the share of a column's charge that arrives in its own pixel; then the
+    shares that arrive 1, 2, 3 pixels late."""
     traps: NDArray[np.float64]
     """Shape (amplifiers, 4): column, capacity, share, part kept from one pixel to the next."""
     offsets: NDArray[np.float64]
@@ -88,12 +89,13 @@ def _check(transfer: ChargeTransfer, count: int) -> None:
 
 
 def _late_shares(loss: NDArray[np.float64], transfers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Negative binomial shares of charge that arrives 0 to `LATEST` pixels late; the last one takes the rest."""
+    """Negative binomial shares of late charge as in `TransferTables`; the last one takes the rest."""
     shares = np.empty((*transfers.shape, LATEST + 1))
     shares[..., 0] = (1 - loss) ** transfers
     for k in range(1, LATEST):
         shares[..., k] = shares[..., k - 1] * (transfers + k - 1) / k * loss
     shares[..., LATEST] = 1 - shares[..., :LATEST].sum(axis=-1)
+    shares[..., 0] = 1 / shares[..., 0]
     return shares
 
 
@@ -112,20 +114,18 @@ def restore_row(
     """
     column, capacity, share, keep = trap[0], trap[1], trap[2], trap[3]
     memory, held = 0.0, 0.0
-    before, before2, before3 = 0.0, 0.0, 0.0
+    late1, late2, late3, next2, next3 = 0.0, 0.0, 0.0, 0.0, 0.0
+    last3 = 0.0
+    scale, limit, fade = offset[0], offset[1], offset[2]
+    trapped = capacity > 0
     for x in range(row.shape[0]):
-        added = memory * offset[2]
+        added = memory * fade
         arrived = row[x] - added
-        memory = max(offset[0] * min(arrived, offset[1]), added)
-        if x > 0:
-            arrived -= before * late[x - 1, 1]
-        if x > 1:
-            arrived -= before2 * late[x - 2, 2]
-        if x > 2:
-            arrived -= before3 * late[x - 3, 3]
-        sent = arrived / late[x, 0]
-        before3, before2, before = before2, before, sent
-        if capacity > 0 and x >= column:
+        memory = max(scale * min(arrived, limit), added)
+        sent = (arrived - late1 - late2 - late3) * late[x, 0]
+        late1, late2, late3 = sent * late[x, 1], next2, next3
+        next2, next3, last3 = sent * late[x, 2], last3, sent * late[x, 3]
+        if trapped and x >= column:
             released = held * (1.0 - keep)
             held -= released
             met = _before_trap(sent, held, share, capacity)
