@@ -83,8 +83,8 @@ def orbits_of_file(path: Path) -> OrbitTable:
     return table
 
 
-def orbits_of_system(settings: Settings) -> OrbitTable:
-    """Return the orbits of the Moving Object Database of a running system.
+def orbits_of_system(settings: Settings, wanted: str | None = None) -> OrbitTable:
+    """Return the orbits of the Moving Object Database of a running system, or only that of an object, if it has one.
 
     Raises
     ------
@@ -92,9 +92,11 @@ def orbits_of_system(settings: Settings) -> OrbitTable:
         When it does not run, or its catalogue's file is gone or broken.
     """
     wiring = Wiring(settings)
-    return table_of_rows(
-        orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects).rows
-    )
+    rows = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects).rows
+    if wanted is not None:
+        place = place_of(rows["designation"], wanted)
+        rows = rows[:0] if place is None else rows[place : place + 1]
+    return table_of_rows(rows)
 
 
 def one_orbit(table: OrbitTable, wanted: str, *, where: str) -> OrbitTable:

@@ -15,18 +15,15 @@ from infra.settings import Settings
 from processors.moving_objects.mpcorb_export import format_mpcorb
 from processors.moving_objects.orbit_csv import format_orbit_csv
 from processors.moving_objects.orbit_import import import_orbits
-from processors.moving_objects.orbit_table import OrbitProblem, OrbitTable, no_orbits
+from processors.moving_objects.orbit_table import OrbitProblem, table_of_rows
 from processors.moving_objects.stored_orbits import stored_rows
 from schemas.events import CatalogueImported
-from schemas.orbits import covariances_of, states_of
 from streams.bulk import BulkProducer
 from streams.compose import Wiring
 from streams.moving_objects.orbit_store import import_catalogue, orbits_at_hand, read_orbit_store
 from streams.stage_codec import StageCodec
 
-__all__ = ["Imported", "export_orbits", "import_file", "store_rows", "table_of"]
-
-_SAME_NAME = ("designation", "epoch_mjd_tdb", "h", "g", "n_observations", "n_oppositions", "arc_days", "rms_arcsec")
+__all__ = ["Imported", "export_orbits", "import_file", "store_rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +102,8 @@ def export_orbits(settings: Settings, path: Path, *, own_only: bool = False) -> 
     rows = at_hand.rows
     if own_only:
         rows = rows[np.isin(rows["designation"], sorted(at_hand.own))]
-    table = table_of(rows)
+    table = table_of_rows(rows)
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     text, problems = format_mpcorb(table) if suffixes[-1:] == [".dat"] else (format_orbit_csv(table), ())
     write_orbit_file(path, text)
     return len(rows) - len(problems), problems
-
-
-def table_of(rows: NDArray[Any]) -> OrbitTable:
-    """Return stored rows as the table that files are written from."""
-    orbits = no_orbits(len(rows))
-    for name in _SAME_NAME:
-        orbits[name] = rows[name]
-    orbits["u_parameter"] = rows["uncertainty_code"]
-    orbits["state"] = states_of(rows)
-    return OrbitTable(orbits=orbits, covariances=covariances_of(rows), problems=())
