@@ -140,6 +140,8 @@ class ControlSettings(_Section):
     """Waiting jobs above which the oldest are dropped first."""
     stale_after_s: float = Field(default=300.0, gt=0)
     """Age of a nextVisit that is refused."""
+    prediction_wait_s: float = Field(default=10.0, ge=0)
+    """How long after its last read-out a complete visit waits for NightMOPS' prediction, seconds."""
     known_objects_wait_s: float = Field(default=15.0, gt=0)
     """How long a CCD waits for the known objects after its last exposure came."""
 

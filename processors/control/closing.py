@@ -16,7 +16,13 @@ SECONDS_PER_DAY = 86_400.0
 
 
 def closing_reason(
-    visit: VisitState, announced: Announced, now: float, *, close_after_s: float, readout_s: float
+    visit: VisitState,
+    announced: Announced,
+    now: float,
+    *,
+    close_after_s: float,
+    readout_s: float,
+    prediction_wait_s: float = 0.0,
 ) -> str | None:
     """Tell why the visit may be closed now, or None while it may not.
 
@@ -30,13 +36,17 @@ def closing_reason(
         How long detectors are waited for after the last exposure was read out or lost.
     readout_s
         How long after its expected end an exposure counts as read out although its event did not come.
+    prediction_wait_s
+        How long a complete visit waits for NightMOPS after the last exposure was read out or lost.
     """
     if visit.cancelled is not None:
         return CANCELLED
-    resolved = all(e.resolved for e in visit.exposures)
-    if resolved and all(d.terminal for d in visit.detectors):
-        return COMPLETE
     ends = [_over_at(e, announced, readout_s) for e in visit.exposures]
+    resolved = all(e.resolved for e in visit.exposures)
+    waits = prediction_wait_s > 0 and visit.predicted is None
+    predicted = not waits or now >= max(ends, default=0.0) + prediction_wait_s
+    if resolved and predicted and all(d.terminal for d in visit.detectors):
+        return COMPLETE
     if all(end > 0 for end in ends) and now >= max(ends) + close_after_s:
         return DEADLINE
     return None

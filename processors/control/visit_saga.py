@@ -67,6 +67,8 @@ class SagaRules:
     """Of exposures that nobody announced."""
     readout_s: float = 10.0
     """From the end of an exposure to the end of its read-out, where its event does not come."""
+    prediction_wait_s: float = 0.0
+    """How long a complete visit waits for its predicted moving objects after the last read-out."""
     kept_visits: int = 64
     """How many closed visits are kept for late results."""
 
@@ -135,7 +137,7 @@ def fold_job(state: SagaState, event: JobEvent, at: float, rules: SagaRules) -> 
     return _close_ready(state.with_visit(visit), facts, at, rules)
 
 
-def fold_prediction(state: SagaState, event: PredictedSsObjects) -> Step:
+def fold_prediction(state: SagaState, event: PredictedSsObjects, at: float, rules: SagaRules) -> Step:
     """Fold what NightMOPS predicted for a visit: the first answer counts, and only until the visit is closed.
 
     A prediction that comes before its announcement is kept; the closing names the one that was used, so a replay uses the same.
@@ -145,7 +147,7 @@ def fold_prediction(state: SagaState, event: PredictedSsObjects) -> Step:
     visit = state.visit(event.visit)
     if visit.closed or visit.predicted is not None:
         return state, []
-    return state.with_visit(replace(visit, predicted=event.predicted)), []
+    return _close_ready(state.with_visit(replace(visit, predicted=event.predicted)), [], at, rules)
 
 
 def tick(state: SagaState, now: float, rules: SagaRules) -> Step:
@@ -330,7 +332,12 @@ def _close_ready(state: SagaState, facts: list[Fact], now: float, rules: SagaRul
         if visit.announced is None:  # cancelled, and never announced: nobody waits for it
             continue
         reason = closing_reason(
-            visit, visit.announced, now, close_after_s=rules.close_after_s, readout_s=rules.readout_s
+            visit,
+            visit.announced,
+            now,
+            close_after_s=rules.close_after_s,
+            readout_s=rules.readout_s,
+            prediction_wait_s=rules.prediction_wait_s,
         )
         if reason is None:
             break

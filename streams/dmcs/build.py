@@ -22,5 +22,6 @@ def build(wiring: Wiring, name: str, on_exit: ExitStack) -> StageSpec[SagaState]
         camera=settings.night.camera,
         close_after_s=settings.night.close_after_s,
         grace_s=settings.control.exposure_grace_s,
+        prediction_wait_s=settings.control.prediction_wait_s,
     )
     return dmcs_spec(rules, lambda: release_inputs(settings.release_file))

@@ -37,7 +37,7 @@ def dmcs_spec(rules: SagaRules, inputs: Callable[[], Mapping[str, str]]) -> Stag
         if event.instrument != rules.instrument:
             raise UnknownInstrumentError(f"This DMCS serves {rules.instrument} and not {event.instrument}.")
         if isinstance(event, PredictedSsObjects):
-            return _written(visit_saga.fold_prediction(state, event))
+            return _written(visit_saga.fold_prediction(state, event, at, rules))
         if isinstance(event, JobEvent):
             return _written(visit_saga.fold_job(state, event, at, rules))
         return _written(visit_saga.fold_visit(state, event, at, rules, inputs()))

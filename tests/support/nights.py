@@ -44,6 +44,7 @@ __all__ = [
 CRASHABLE = (
     "ocs-bridge",
     "dmcs",
+    "nightmops",
     "orchestration",
     "archiver",
     "detectors",
@@ -58,6 +59,7 @@ CRASHABLE = (
 UNHURRIED = {
     "night__close_after_s": "600",
     "control__known_objects_wait_s": "600",
+    "control__prediction_wait_s": "600",
     "control__exposure_grace_s": "600",
 }
 """Settings that put deadlines by the wall's clock off: how busy the machine is must not change what is found."""

@@ -261,17 +261,17 @@ def prediction(sha: str, visit: int = VISIT) -> PredictedSsObjects:
 def test_closing_names_the_first_prediction_and_a_later_one_changes_nothing(before_announcement: bool) -> None:
     state = SagaState()
     if before_announcement:
-        state, facts = fold_prediction(state, prediction("11"))
+        state, facts = fold_prediction(state, prediction("11"), 0.0, RULES)
         assert facts == []
     state, _ = fold_visit(state, of_visit(announced()), 0.0, RULES, INPUTS)
     if not before_announcement:
-        state, _ = fold_prediction(state, prediction("11"))
-    state, _ = fold_prediction(state, prediction("22"))
+        state, _ = fold_prediction(state, prediction("11"), 0.0, RULES)
+    state, _ = fold_prediction(state, prediction("22"), 0.0, RULES)
     state, facts = fold_visit(state, of_visit(Cancelled(reason="clouds")), 1.0, RULES, INPUTS)
     (closed,) = closings(facts)
     assert isinstance(closed.fact, VisitClosed)
     assert closed.fact.predicted == prediction("11").predicted
-    assert fold_prediction(state, prediction("33"))[0] == state
+    assert fold_prediction(state, prediction("33"), 0.0, RULES)[0] == state
 
 
 def test_a_visit_without_a_prediction_closes_and_a_prediction_after_that_is_ignored() -> None:
@@ -280,7 +280,31 @@ def test_a_visit_without_a_prediction_closes_and_a_prediction_after_that_is_igno
     (closed,) = closings(facts)
     assert isinstance(closed.fact, VisitClosed)
     assert closed.fact.predicted is None
-    assert fold_prediction(state, prediction("11")) == (state, [])
+    assert fold_prediction(state, prediction("11"), 0.0, RULES) == (state, [])
+
+
+def test_a_complete_visit_waits_for_its_prediction_for_a_while() -> None:
+    rules = replace(RULES, prediction_wait_s=10.0)
+    waiting, facts = complete_visit(rules)
+    assert closings(facts) == []
+    assert closings(tick(waiting, 9.0 + 1e-6, rules)[1]) == []
+    (closed,) = closings(tick(waiting, 30.0, rules)[1])
+    assert isinstance(closed.fact, VisitClosed)
+    assert (closed.fact.predicted, closed.fact.reason) == (None, "complete")
+    (closed,) = closings(fold_prediction(waiting, prediction("11"), 5.0, rules)[1])
+    assert isinstance(closed.fact, VisitClosed)
+    assert closed.fact.predicted == prediction("11").predicted
+
+
+def complete_visit(rules: SagaRules) -> tuple[SagaState, list[Fact]]:
+    """Return the saga of a visit that is read out at 1 s, all of whose detectors have succeeded, and its last facts."""
+    state, _ = fold_visit(SagaState(), of_visit(announced()), 0.0, rules, INPUTS)
+    for snap in (0, 1):
+        state, _ = fold_visit(state, started(snap), 0.5, rules, INPUTS)
+        state, facts = fold_visit(state, ended(snap), 1.0, rules, INPUTS)
+    for detector in DETECTORS:
+        state, facts = fold_job(state, succeeded(detector), 2.0, rules)
+    return state, facts
 
 
 def test_announcement_after_a_later_visit_closed_is_refused() -> None:

@@ -1,0 +1,114 @@
+"""Asteroids from the command line to alerts: half are known from a catalogue, the others are discovered by DayMOPS first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.telescope import plan_night
+from infra.telescope.known_orbits import designation_of, is_known
+from infra.telescope.sky import make_asteroids
+from schemas.camera import load_camera
+from schemas.events import AssociationDecision
+from schemas.public_avro import decode_record
+from streams.night.truth import read_truth
+from tests.support.nights import UNHURRIED, events_of, installed
+
+pytestmark = pytest.mark.broker
+
+VISITS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """A night with moving objects, and what was said before it."""
+
+    summary: dict[str, Any]
+    discovered: dict[str, Any]
+    repeated: dict[str, Any]
+    orbits: list[dict[str, Any]]
+    validation: dict[str, Any]
+    decisions: list[AssociationDecision]
+    true_moving: dict[int, Any]
+    names: dict[str, str]
+    """Truth's key of each asteroid to the designation in the catalogue, empty where it is in none."""
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    folder = tmp_path_factory.mktemp("asteroids")
+    with installed(folder / "data", **UNHURRIED) as home:
+        home.run("up")
+        day_obs = home.settings.night.day_obs
+        home.run("simulate", "fortnight", str(day_obs), "--visits", str(VISITS), "--output", str(folder / "before"))
+        command = ("daymops", "run", str(day_obs - 1), "--detections", str(folder / "before"))
+        discovered, repeated = home.json(*command), home.json(*command)
+        summary = home.json("night", "--visits", str(VISITS), "--cadence", "4")
+        settings = home.settings
+        camera = load_camera(settings.night.camera)
+        plan = plan_night(
+            camera, settings.night.seed, day_obs, VISITS, bands=settings.night.bands, n_snaps=settings.night.snaps
+        )
+        asteroids = make_asteroids(camera, settings.night.seed, day_obs, [visit.start_mjd_tai for visit in plan])
+        truth: Path = settings.night_dir(day_obs) / "truth"
+        yield Observed(
+            summary=summary,
+            discovered=discovered,
+            repeated=repeated,
+            orbits=home.json("orbits", "list"),
+            validation=home.json("alerts", "validate", "--all"),
+            decisions=events_of(settings.bootstrap, "association-log"),
+            true_moving={visit.visit: read_truth(truth / f"{visit.visit}.parquet") for visit in plan},
+            names={str(one.key): designation_of(one) if is_known(one) else "" for one in asteroids},
+        )
+        home.run("down")
+
+
+def test_unknown_asteroids_are_discovered_from_the_fortnight_before(observed: Observed) -> None:
+    unknown = sum(not name for name in observed.names.values())
+    assert unknown >= 1
+    assert observed.discovered["new"] is True
+    assert len(observed.discovered["orbits"]) == unknown
+    assert observed.discovered["counts"]["reportable"] == unknown
+
+
+def test_a_repeated_run_decides_nothing_new(observed: Observed) -> None:
+    assert observed.repeated == observed.discovered | {"new": False}
+
+
+def test_every_detected_asteroid_becomes_an_alert_of_its_own_object(observed: Observed) -> None:
+    numbers = {row["designation"]: int(row["ss_object_id"]) for row in observed.orbits}
+    discovered = {int(numbers[row["designation"]]) for row in observed.discovered["orbits"]}
+    seen = set()
+    for decision in observed.decisions:
+        truth = observed.true_moving[decision.visit]
+        sources = np.concatenate([t.to_array() for t in (decision.diasources, decision.moving) if t.rows])
+        for row in truth[(truth["kind"] == "moving") & (truth["predicted_snr"] > 8) & ~truth["masked"]]:
+            east = ((sources["ra"] - row["ra"] + 180) % 360 - 180) * np.cos(np.radians(row["dec"])) * 3600
+            near = sources[np.hypot(east, (sources["dec"] - row["dec"]) * 3600) < 1.0]
+            if not len(near):
+                continue
+            name = observed.names[str(row["key"])]
+            wanted = {numbers[name]} if name else discovered
+            assert {int(value) for value in near["ssObjectId"]} <= wanted, row
+            assert not near["diaObjectId"].any()
+            seen.add(str(row["key"]))
+    assert {bool(observed.names[key]) for key in seen} == {True, False}
+
+
+def test_their_alerts_carry_circumstances_and_orbits_and_keep_every_rule(observed: Observed) -> None:
+    moving = [decision for decision in observed.decisions if decision.moving.rows]
+    assert moving
+    for decision in moving:
+        rows = decision.circumstances.to_array()
+        assert (rows["ephOffset"] < 1.0).all()
+        for row, orbit in zip(rows, decision.mpc_orbits, strict=True):
+            assert decode_record(orbit, "mpc_orbits")["designation"] == row["designation"]
+    assert observed.validation == {"alerts": observed.summary["alerts"], "violations": []}
+    assert observed.summary["known_asteroids_recognised"] == observed.summary["known_asteroids"] >= 1
+    assert observed.summary["dead_letters"] == observed.summary["quarantined"] == 0
