@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.differencing.apertures import aperture_fluxes
+from processors.differencing.chains import Chain
 from processors.differencing.fitting import fit_point_sources, forced_fluxes
 from processors.differencing.layers import Layers, VisitInfo
-from processors.differencing.motion import measure_dipoles, measure_trails
+from processors.differencing.motion import measure_dipoles
 from processors.differencing.planes import UNUSABLE, has_plane
 from processors.differencing.psf import PsfGrid, adaptive_moments, render_psf
 from processors.differencing.sky import sky_jacobian
+from processors.differencing.trail_sources import measure_trails
 from schemas.masks import MaskPlane
 from schemas.public import null_rows
 
@@ -47,7 +50,13 @@ _FLAG_PLANES = {
 _CENTRE_FLAGS = ("cr", "nodata", "interpolated", "saturated", "suspect", "streak", "injected")
 
 
-def measure_sources(layers: Layers, peaks: Rows, sizes: NDArray[np.int32], info: VisitInfo) -> tuple[Rows, Rows]:
+def measure_sources(
+    layers: Layers,
+    peaks: Rows,
+    sizes: NDArray[np.int32],
+    info: VisitInfo,
+    chains: Mapping[int, Chain] | None = None,
+) -> tuple[Rows, Rows]:
     """Measure peaks.
 
     Parameters
@@ -60,6 +69,8 @@ def measure_sources(layers: Layers, peaks: Rows, sizes: NDArray[np.int32], info:
         Result of `footprint_sizes`.
     info
         The visit.
+    chains
+        For the index of a peak that stands for several on a line, that line.
 
     Returns
     -------
@@ -74,9 +85,9 @@ def measure_sources(layers: Layers, peaks: Rows, sizes: NDArray[np.int32], info:
     rows["isNegative"] = peaks["snr"] < 0
     rows["bboxSize"] = sizes
     dipoles = measure_dipoles(layers, peaks, fits, rows)
-    _refit_dipoles(layers, fits, dipoles)
+    trails = measure_trails(layers, fits, rows, chains or {})
+    _refit_at(layers, fits, dipoles | trails)
     _fill_point_fit(rows, fits)
-    measure_trails(layers, fits, rows)
     _fill_apertures(layers, rows)
     _fill_forced(layers, rows)
     _fill_shapes(layers, rows)
@@ -103,9 +114,9 @@ def _fit_points(layers: Layers, peaks: Rows) -> Pixels:
     )
 
 
-def _refit_dipoles(layers: Layers, fits: Pixels, dipoles: dict[int, tuple[float, float]]) -> None:
-    """Put a dipole's position between its lobes and measure the net point-source flux there."""
-    for n, (x, y) in dipoles.items():
+def _refit_at(layers: Layers, fits: Pixels, places: dict[int, tuple[float, float]]) -> None:
+    """Put a dipole's position between its lobes, a long trail's in its middle, and measure the point-source flux there."""
+    for n, (x, y) in places.items():
         flux, error, pixels, _ = forced_fluxes(
             layers.difference,
             layers.variance,
@@ -170,7 +181,6 @@ def _fill_shapes(layers: Layers, rows: Rows) -> None:
     scale2 = layers.pixel_scale**2
     half = WINDOW_HALF
     stamp = np.empty((3, 2 * half + 1, 2 * half + 1))
-    clean = np.pad(np.where(layers.usable, layers.difference, 0), half).astype(np.float64)
     for n in range(len(rows)):
         x, y = float(rows["x"][n]), float(rows["y"][n])
         ix, iy = render_psf(*_grid(layers.psf), x, y, stamp)
@@ -184,12 +194,23 @@ def _fill_shapes(layers: Layers, rows: Rows) -> None:
         inside = 0 <= ix < layers.difference.shape[1] and 0 <= iy < layers.difference.shape[0]
         found = False
         if inside:
-            cut = clean[iy : iy + 2 * half + 1, ix : ix + 2 * half + 1]
+            cut = _window(layers, ix, iy, half)
             xx, yy, xy, found = adaptive_moments(cut, *centre, start, 0.8 * half)
         rows["shape_flag"][n] = not found
         if found:
             rows["ixx"][n], rows["iyy"][n], rows["ixy"][n] = xx * scale2, yy * scale2, xy * scale2
             rows["extendedness"][n] = _extendedness((xx + yy) / (psf[0] + psf[1]), float(rows["snr"][n]))
+
+
+def _window(layers: Layers, ix: int, iy: int, half: int) -> Pixels:
+    """Return the usable pixels around a pixel, 0 elsewhere."""
+    out = np.zeros((2 * half + 1, 2 * half + 1))
+    top, left = max(iy - half, 0), max(ix - half, 0)
+    box = np.s_[top : iy + half + 1, left : ix + half + 1]
+    inside = np.where(layers.usable[box], layers.difference[box], 0)
+    first, second = top - iy + half, left - ix + half
+    out[first : first + inside.shape[0], second : second + inside.shape[1]] = inside
+    return out
 
 
 def _extendedness(ratio: float, snr: float) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
+from processors.differencing.chains import find_chains, join_chains
 from processors.differencing.detection import detect_peaks, footprint_sizes, mark_detections, psf_response
 from processors.differencing.kernel import Kernel
 from processors.differencing.layers import Layers, ScienceImage, VisitInfo
@@ -112,10 +113,11 @@ def difference(
         judged = add_systematics(score, errors, wings)
     score = judged
     peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=fwhm)
-    rows, fits = measure_sources(layers, peaks, footprint_sizes(score.snr, peaks), info or VisitInfo())
+    peaks, chains = join_chains(peaks, find_chains(score.snr, peaks, fwhm))
+    rows, fits = measure_sources(layers, peaks, footprint_sizes(score.snr, peaks), info or VisitInfo(), chains)
     spoiled = _centre_spoiled(layers.mask, rows)
     sharp = is_sharper_than_psf(layers.difference, layers.variance, layers.usable, layers.psf, fits=fits)
-    sharp &= (rows["isDipole"] != 1) & ~spoiled
+    sharp &= (rows["isDipole"] != 1) & np.isnan(rows["trailLength"]) & ~spoiled
     sources = _canonical(rows[~sharp & ~spoiled], info)
     metrics = _metrics(subtraction, layers, score, sources, fwhm)
     metrics |= {"systematic_flux_fraction": errors.flux_fraction, "systematic_centroid_pixels": errors.centroid_pixels}

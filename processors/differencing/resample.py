@@ -146,7 +146,8 @@ def _between_nodes(grid: Any, r: int, c: int) -> float:
     t, s = (r % GRID_STEP) / GRID_STEP, (c % GRID_STEP) / GRID_STEP
     upper = (1 - s) * grid[j, i] + s * grid[j, i + 1]
     lower = (1 - s) * grid[j + 1, i] + s * grid[j + 1, i + 1]
-    return (1 - t) * upper + t * lower
+    value: float = (1 - t) * upper + t * lower
+    return value
 
 
 @njit(cache=True)

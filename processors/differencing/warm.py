@@ -14,7 +14,7 @@ from processors.differencing.pipeline import DifferenceResult, difference
 from processors.differencing.psf import ConstantPsf
 from processors.differencing.sky import LinearSky
 from processors.differencing.templates import Template
-from processors.differencing.trails import fit_trails
+from processors.differencing.trails import fit_trails, gaussian_mixture
 
 __all__ = ["warm_up"]
 
@@ -31,7 +31,7 @@ def warm_up() -> None:
     prior = np.array([[1e3, 1e2, 1e3, 1e2]])
     fit_dipoles(image, variance, usable, psf.x_nodes, psf.y_nodes, psf.coefficients, start, prior, 10)
     trail = np.array([[80.0, 80.0, 1e3, 5.0, 0.3]])
-    fit_trails(image, variance, usable, trail, np.array([2.0]), np.array([10]))
+    fit_trails(image, variance, usable, trail, gaussian_mixture(psf.mean, 2.0)[None])
 
 
 def _difference(changed: bool) -> DifferenceResult:

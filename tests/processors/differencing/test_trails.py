@@ -1,0 +1,146 @@
+"""Trails of moving bodies: drawn from a real profile, found in pieces, joined and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from processors.differencing.chains import find_chains, join_chains
+from processors.differencing.detection import PEAK_DTYPE, detect_peaks, psf_response
+from processors.differencing.pipeline import difference
+from processors.differencing.trails import fit_trails, gaussian_mixture
+from tests.support.difference_scenes import Moffat, Scene, add_sources, make_scene
+from tests.support.score_maps import score_white
+
+SHAPE = (260, 420)
+PSF = Moffat(4.0)
+SIGMA = 10.0
+
+
+def trail_image(x: float, y: float, length: float, degrees: float, flux: float, gap: float = 0.0) -> np.ndarray:
+    """Draw a trail as many points; the shutter may have been closed in its middle."""
+    steps = np.linspace(-0.5, 0.5, max(3, int(4 * length)))
+    steps = steps[np.abs(steps) >= gap / 2] * length
+    image, angle = np.zeros(SHAPE), np.radians(degrees)
+    add_sources(
+        image, PSF, x + steps * np.cos(angle), y + steps * np.sin(angle), np.full(len(steps), flux / len(steps))
+    )
+    return image
+
+
+def fit(image: np.ndarray, start: list[float]) -> tuple[np.ndarray, np.ndarray, float, float]:
+    mixture = gaussian_mixture(PSF.draw(0, 0), 1.75)[None]
+    variance, usable = np.full(SHAPE, SIGMA**2), np.ones(SHAPE, bool)
+    values, covariances, chi2, _, good, point = fit_trails(image, variance, usable, np.array([start]), mixture)
+    assert good[0]
+    return values[0], covariances[0], float(chi2[0]), float(point[0])
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=SIGMA, size=SHAPE)
+
+
+@pytest.mark.parametrize(("length", "flux"), [(3.0, 2e4), (12.0, 2e4), (100.0, 6e4), (300.0, 2e5)])
+def test_length_angle_and_flux_are_those_drawn(length: float, flux: float) -> None:
+    drawn = trail_image(210.3, 130.7, length, 25.0, flux)
+    values, covariance, chi2, point = fit(drawn + noise(11), [209.0, 131.0, flux, 1.15 * length, np.radians(27.0)])
+    error = np.sqrt(np.diag(covariance))
+    assert values[3] == pytest.approx(length, abs=max(0.06 * length, 4 * error[3]))
+    assert np.degrees(values[4]) == pytest.approx(25.0, abs=4 * np.degrees(error[4]) + 0.1)
+    assert values[2] == pytest.approx(flux, rel=0.02)
+    assert values[:2] == pytest.approx([210.3, 130.7], abs=0.3)
+    assert chi2 < point - 16
+
+
+def test_errors_are_those_of_repeated_fits() -> None:
+    drawn = trail_image(210.0, 130.0, 15.0, -40.0, 8e3)
+    fits = [fit(drawn + noise(seed), [210.0, 130.0, 8e3, 14.0, np.radians(-40.0)]) for seed in range(40, 70)]
+    scatter = np.std([f[0] for f in fits], axis=0)
+    claimed = np.sqrt(np.mean([np.diag(f[1]) for f in fits], axis=0))
+    np.testing.assert_allclose(scatter / claimed, 1.0, atol=0.4)
+
+
+def test_the_model_is_the_integral_of_a_gaussian_along_a_line() -> None:
+    mixture = np.array([[[1.0, 2.0]]])
+    length, angle = 9.0, 0.6
+    image = np.zeros((61, 61))
+    for row in range(20, 41):
+        for column in range(20, 41):
+            dx, dy = column - 30.2, row - 29.7
+            image[row, column] = quad(
+                lambda t, dx=dx, dy=dy: (
+                    np.exp(-((dx - t * np.cos(angle)) ** 2 + (dy - t * np.sin(angle)) ** 2) / 8) / (8 * np.pi * length)
+                ),
+                -length / 2,
+                length / 2,
+            )[0]
+    usable = np.zeros((61, 61), bool)
+    usable[20:41, 20:41] = True
+    start = np.array([[30.0, 30.0, 0.9, 8.0, 0.5]])
+    values, *_ = fit_trails(1e4 * image, np.ones((61, 61)), usable, start * [1, 1, 1e4, 1, 1], mixture)
+    np.testing.assert_allclose(values[0], [30.2, 29.7, 1e4, length, angle], rtol=1e-3)
+
+
+def scored(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    score = score_white(image, PSF.draw(0, 0), SIGMA**2)
+    response = psf_response(PSF.draw(0, 0), 20)
+    return score.snr, detect_peaks(score.snr, score.error, response=response, fwhm=4.0)
+
+
+@pytest.mark.parametrize(("flux", "gap"), [(1.2e5, 0.0), (1.2e5, 0.0625), (1.2e4, 0.0625), (-5e4, 0.0625)])
+def test_the_pieces_of_a_long_trail_are_one_chain(flux: float, gap: float) -> None:
+    snr, peaks = scored(trail_image(200.0, 120.0, 250.0, 20.0, flux, gap) + noise(12))
+    assert len(peaks) > 2
+    chains = find_chains(snr, peaks, 4.0)
+    assert len(chains) == 1
+    chain = chains[0]
+    assert chain.length == pytest.approx(250, abs=20)
+    assert np.degrees(chain.angle) % 180 == pytest.approx(20, abs=1)
+    left, by_index = join_chains(peaks, chains)
+    assert len(left) == 1 + len(peaks) - len(chain.members)
+    assert by_index == {0: chain}
+
+
+def test_a_source_that_the_trail_passes_is_left_alone() -> None:
+    image = trail_image(200.0, 120.0, 150.0, 0.0, 8e4)
+    add_sources(image, PSF, [180.0], [131.0], [5e3])
+    snr, peaks = scored(image + noise(13))
+    left, _ = join_chains(peaks, find_chains(snr, peaks, 4.0))
+    assert (np.hypot(left["x"] - 180, left["y"] - 131) < 2).sum() == 1
+
+
+def test_neighbours_and_glints_in_a_row_are_no_trail() -> None:
+    image = np.zeros(SHAPE)
+    add_sources(image, PSF, 60.0 + 25.0 * np.arange(10), 100.0 + 8.0 * np.arange(10), np.full(10, 2e4))
+    add_sources(image, PSF, [200.0, 209.0], [60.0, 60.0], [4e3, 9e3])
+    snr, peaks = scored(image + noise(14))
+    assert len(peaks) == 12
+    assert find_chains(snr, peaks, 4.0) == []
+    assert find_chains(snr, np.zeros(0, PEAK_DTYPE), 4.0) == []
+
+
+@functools.cache
+def plain() -> Scene:
+    return make_scene(seed=15, shape=(420, 420), n_changes=0)
+
+
+def test_a_long_trail_is_one_source_with_the_trails_flux() -> None:
+    made = plain()
+    steps = np.linspace(-90, 90, 500)
+    steps = steps[np.abs(steps) > 6]
+    angle, image = np.radians(65), np.array(made.science.image, dtype=float)
+    add_sources(
+        image, made.truth_psf, 210 + steps * np.cos(angle), 205 + steps * np.sin(angle), np.full(len(steps), 1000.0)
+    )
+    sources = difference(dataclasses.replace(made.science, image=image.astype("f4")), made.template).sources
+    across = np.abs(-(sources["x"] - 210) * np.sin(angle) + (sources["y"] - 205) * np.cos(angle))
+    rows = sources[across < 5]
+    assert len(rows) == 1
+    assert rows["trailLength"][0] == pytest.approx(180 * 0.2, rel=0.03)
+    assert rows["trailFlux"][0] == pytest.approx(1000.0 * len(steps), rel=0.05)
+    assert rows["trail_flag"][0] == 0
+    assert rows["trail_flag_edge"][0] == 0
