@@ -64,6 +64,8 @@ class NightlyState:
     view: Array
     epoch: float
     """MJD TAI."""
+    held: Array
+    """Detections of the window that belong to links that have left it, boolean: they are never linked again."""
 
     def states(self) -> Array:
         """Return the links' heliocentric ICRF states at the epoch, au and au/day, shape (n, 6)."""
@@ -103,6 +105,7 @@ def begin() -> NightlyState:
         link_ids=np.zeros(0, np.int64),
         view=np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
         epoch=0.0,
+        held=np.zeros(0, bool),
     )
 
 
@@ -158,6 +161,7 @@ def link_night(
         link_ids=all_ids,
         view=window.view,
         epoch=window.epoch,
+        held=np.concatenate([state.held, np.zeros(len(new), bool)]),
     )
     changed = LinkedNight(
         founded=np.setdiff1d(all_ids, state.link_ids),
@@ -188,6 +192,8 @@ def _without_old(state: NightlyState, last_out: int) -> tuple[NightlyState, Arra
     links = state.links.with_members(keep[state.links.members])
     stay = good_nights(links, nights) >= 3
     inside = state.tracklets.where(state.tracklets.night > last_out)
+    held = state.held.copy()
+    held[links.where(~stay).members] = True
     links = links.where(stay)
     return replace(
         state,
@@ -196,6 +202,7 @@ def _without_old(state: NightlyState, last_out: int) -> tuple[NightlyState, Arra
         tracklets=replace(inside, members=shift[inside.members]),
         links=replace(links, members=shift[links.members]),
         link_ids=state.link_ids[stay],
+        held=held[keep],
     ), np.sort(state.link_ids[~stay])
 
 
@@ -208,6 +215,7 @@ def _opened(state: NightlyState, new: Array, observers: Array, rules: NightlyRul
     likely = plausible_tracklets(detections, both, window.index, rules.pruning)
     likely &= both.untouched(stationary_detections(detections, rules.pruning))
     window.tracklets = both.where(likely)
+    window.taken[: len(state.held)] = state.held
     window.taken[state.links.members] = True
     tonight = window.tracklets.members[window.tracklets.offsets[:-1]] >= len(state.detections)
     return window, window.tracklets.where(tonight)
