@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -50,17 +51,32 @@ def rows_from_table(table: pa.Table, dtype: np.dtype[Any]) -> NDArray[Any]:
     Raises
     ------
     ParquetError
-        When a column is missing or is not of the type.
+        When a column is missing, or has values that the type does not hold: nothing is cut, rounded to integers or wrapped.
     """
     rows = np.zeros(table.num_rows, dtype)
     for name in dtype.names or ():
         if name not in table.column_names:
             raise ParquetError(f"The table has no column {name}.")
         try:
-            rows[name] = table[name].to_numpy()
-        except (ValueError, TypeError) as error:
+            rows[name] = _values(table[name], dtype[name])
+        except (ValueError, TypeError, NotImplementedError) as error:
             raise ParquetError(f"Column {name} is not of type {dtype[name]}: {error}.") from error
     return rows
+
+
+def _values(column: pa.ChunkedArray, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return a column's values for a type, or raise ValueError, TypeError or NotImplementedError; a null is NaN in floats."""
+    if column.null_count and kind.kind != "f":
+        raise ValueError(f"it has {column.null_count} nulls")
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if is_text != (kind.kind == "U"):
+        raise TypeError(f"it is of type {column.type}")
+    if not is_text:
+        return np.asarray(column.cast(pa.from_numpy_dtype(kind)).to_numpy())
+    longest = pc.max(pc.utf8_length(column)).as_py() or 0
+    if longest * np.dtype("U1").itemsize > kind.itemsize:
+        raise ValueError(f"it has a text of {longest} characters")
+    return np.asarray(column.to_numpy())
 
 
 def from_parquet(source: bytes | Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.moving_objects.constants import SECONDS_PER_DAY
 from processors.moving_objects.timescales import tai_from_utc
 from streams.views.errors import RequestError
 
@@ -72,9 +73,14 @@ def grid(begin: dt.datetime, end: dt.datetime, step: dt.timedelta) -> list[dt.da
 
 
 def tai_of(moments: Sequence[dt.datetime]) -> NDArray[np.float64]:
-    """Return the MJD TAI of moments, ``(n,)``, good to a microsecond."""
-    day = dt.timedelta(days=1)
-    return tai_from_utc(np.array([(moment - _MJD_EPOCH) / day for moment in moments], np.float64))
+    """Return the MJD TAI of moments, ``(n,)``, good to a microsecond (milliseconds before 1972, when UTC's seconds differed).
+
+    The days begin where UTC says; within them a second is a second, also on the day of a leap second.
+    """
+    since = [moment - _MJD_EPOCH for moment in moments]
+    days = np.array([span.days for span in since], np.float64)
+    rest = np.array([(span - dt.timedelta(days=span.days)).total_seconds() for span in since], np.float64)
+    return np.asarray(tai_from_utc(days) + rest / SECONDS_PER_DAY)
 
 
 def utc_text(moment: dt.datetime) -> str:
