@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from streams.cli.common import JsonOption, console, load, one_sentence_errors, print_json, print_table
+
+if TYPE_CHECKING:
+    from streams.moving_objects.orbit_store import OrbitsAtHand
 
 __all__ = ["app"]
 
@@ -15,6 +19,9 @@ app = typer.Typer(no_args_is_help=True)
 
 MOST_PROBLEMS = 20
 """Broken lines that are shown."""
+
+_SHOWN = ("epoch_mjd_tdb", "h", "arc_days")
+"""What the list shows beside names and origin."""
 
 
 @app.command("import")
@@ -58,19 +65,27 @@ def list_command(
     as_json: JsonOption = False,
 ) -> None:
     """List orbits, in order of designations."""
+    from streams.moving_objects.show import plain
+
     with one_sentence_errors():
-        rows, mine = _rows()
+        at_hand = _at_hand()
+    chosen = at_hand.rows
     if own:
-        rows = [row for row in rows if row["designation"] in mine]
+        chosen = chosen[np.isin(chosen["designation"], sorted(at_hand.own))]
+    rows = [plain(row) for row in chosen[:limit]]
     if as_json:
-        print_json(rows[:limit])
+        print_json(rows)
         return
     table = [
-        (r["designation"], "own" if r["designation"] in mine else "imported", r["epoch_mjd_tdb"], r["h"], r["arc_days"])
-        for r in rows[:limit]
+        (
+            r["designation"],
+            "own" if r["designation"] in at_hand.own else "imported",
+            *(_text(r[name]) for name in _SHOWN),
+        )
+        for r in rows
     ]
     columns = ("designation", "origin", "epoch (MJD TDB)", "H", "arc (days)")
-    print_table(f"{len(rows)} orbits", columns, table, empty="No orbit is known: import a catalogue.")
+    print_table(f"{len(chosen)} orbits", columns, table, empty="No orbit is known: import a catalogue.")
 
 
 @app.command()
@@ -84,8 +99,7 @@ def show(designation: Annotated[str, typer.Argument(help="Such as '2014 AA3'.")]
         print_json(found)
         return
     for key, value in found.items():
-        console.print(f"{key:>24}  ", end="")
-        console.print(str(value), markup=False)
+        console.print(f"{key:>24}  {_text(value)}", markup=False)
 
 
 @app.command()
@@ -105,12 +119,17 @@ def export(
         console.print(f"  not written: {problem}", markup=False)
 
 
-def _rows() -> tuple[list[dict[str, Any]], frozenset[str]]:
+def _at_hand() -> OrbitsAtHand:
     from streams.compose import Wiring
     from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
-    from streams.moving_objects.show import plain
 
     settings = load()
     wiring = Wiring(settings)
-    at_hand = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
-    return [plain(row) for row in at_hand.rows], at_hand.own
+    return orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
+
+
+def _text(value: Any) -> str:
+    """Return a value for people; a number with its error as both."""
+    if isinstance(value, dict):
+        return str(value["value"]) if value["sigma"] is None else f"{value['value']} ± {value['sigma']:.2g}"
+    return "-" if value is None else str(value)

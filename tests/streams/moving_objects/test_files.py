@@ -146,9 +146,13 @@ def test_import_list_show_export_by_commands(system: System, tmp_path: Path) -> 
     assert len(answer(system.run(orbits.app, "list", "--limit", "2", "--json"))) == 2
     text = system.run(orbits.app, "list").stdout
     assert "4 orbits" in text
-    assert [line.split("│")[2].strip() for line in text.splitlines() if "2026 SA" in line] == ["own"]
+    (mine,) = [line.split("│")[2:5] for line in text.splitlines() if "2026 SA" in line]
+    assert [cell.strip() for cell in mine] == ["own", "61300.5", "-"]
     assert answer(system.run(orbits.app, "show", "433", "--json"))["packed"] == "00433"
-    assert "imported" in system.run(orbits.app, "show", "433").stdout
+    shown = {line.split()[0]: line.split()[1:] for line in system.run(orbits.app, "show", "433").stdout.splitlines()}
+    assert (shown["origin"], shown["rms_arcsec"]) == (["imported"], ["-"])
+    value, _, sigma = shown["e"]
+    assert 0.0 < float(sigma) < 1e-5 < float(value) < 1.0
     out = tmp_path / "out.csv"
     assert "4 orbits" in system.run(orbits.app, "export", str(out)).stdout
     assert len(out.read_text().splitlines()) == 5
