@@ -12,6 +12,7 @@ from astropy.nddata import CCDData
 
 from processors.single_frame.frames import Exposure, RawAmplifier, RawFrame, Section
 from processors.single_frame.isr import correct
+from processors.single_frame.snaps import combine
 from schemas.camera import Amplifier, load_camera
 from schemas.raw import AmplifierTable, MasterCalibrations
 from tests.support.timing import Measured, beside
@@ -20,22 +21,35 @@ SECONDS = 15.0
 
 
 def measure() -> Iterator[Measured]:
-    """Yield both comparisons."""
+    """Yield both comparisons, of two snaps each."""
     frame, masters = raw_frame(), master_calibrations()
+    snaps = [frame, frame]
+    images = [correct(snap, masters) for snap in snaps]
+    ours, plain = images[0].image, by_numpy(frame, masters)[0]
+    peer = assembled(frame, by_ccdproc(frame, masters))
     yield beside(
-        "ISR of a 4k CCD",
-        lambda: correct(frame, masters),
+        "ISR of two 4k snaps and their sum",
+        lambda: combine([correct(snap, masters) for snap in snaps]),
         "ccdproc",
-        lambda: by_ccdproc(frame, masters),
-        note="ours also crosstalk, linearity, saturation and variance planes",
+        lambda: [by_ccdproc(snap, masters) for snap in snaps],
+        note="ours also crosstalk, linearity, saturation and variance planes, cosmic rays, sum; "
+        f"rms difference {float(np.std(ours - peer)):.2f} electrons, of the overscan's level of each row",
     )
     yield beside(
-        "ISR of a 4k CCD",
-        lambda: correct(frame, masters),
+        "ISR of two 4k snaps",
+        lambda: [correct(snap, masters) for snap in snaps],
         "numpy, written plainly",
-        lambda: by_numpy(frame, masters),
-        note="the same steps; median overscan, no masks",
+        lambda: [by_numpy(snap, masters) for snap in snaps],
+        note=f"the same steps; median overscan, no masks; rms difference {float(np.std(ours - plain)):.2f} electrons",
     )
+
+
+def assembled(frame: RawFrame, parts: list[CCDData]) -> np.ndarray[Any, Any]:
+    """Return the CCD of amplifiers in read-out order."""
+    image = np.empty((frame.height, frame.width))
+    for amplifier, part in zip(frame.amplifiers, parts, strict=True):
+        image[amplifier.detector.slices] = _flipped(part.data, amplifier)
+    return image
 
 
 def raw_frame() -> RawFrame:

@@ -133,3 +133,31 @@ def test_forced_fluxes_find_the_changes() -> None:
 def test_no_objects_give_no_rows() -> None:
     empty = np.zeros(0)
     assert len(measured(empty, empty, np.zeros(0, np.int64))) == 0
+
+
+def test_pulls_in_random_places_of_a_difference_have_unit_width() -> None:
+    scene, _, _ = made()
+    rng = np.random.default_rng(12)
+    x, y = rng.uniform(20, 236, (2, 3000))
+    far = np.hypot(x[:, None] - scene.changes["x"], y[:, None] - scene.changes["y"]).min(axis=1) > 15
+    ra, dec = scene.science.wcs.all_pix2world(x[far], y[far], 0)
+    rows = measured(ra, dec, np.arange(1, far.sum() + 1))
+    pull = (rows["psfFlux"] / rows["psfFluxErr"])[np.isfinite(rows["psfFlux"])]
+    assert len(pull) > 1500
+    assert 1.4826 * np.median(np.abs(pull - np.median(pull))) == pytest.approx(1, abs=0.08)
+
+
+def test_positions_by_the_border_and_where_the_psf_varies_agree_with_one_at_a_time() -> None:
+    class Widening:
+        def at(self, x: float, y: float) -> np.ndarray:
+            return Moffat(3.5 + x / 400).draw(0, 0)
+
+    rng = np.random.default_rng(13)
+    image = photometry_image(rng.normal(scale=10, size=SHAPE))
+    image = PhotometryImage(image=image.image, variance=image.variance, mask=image.mask, psf=Widening())
+    x, y = rng.uniform(-12, 330, 40), rng.uniform(-12, 310, 40)
+    together = forced_photometry(image, x, y)
+    single = [forced_photometry(image, a, b) for a, b in zip(x, y, strict=True)]
+    np.testing.assert_array_equal(together, np.concatenate(single, axis=1))
+    assert np.isnan(together[0]).any()
+    assert np.isfinite(together[0]).sum() > 25
