@@ -1,7 +1,7 @@
 """NightMOPS' stage: an announced visit is answered with the known moving objects of its field.
 
-The night's coarse ephemerides are built once, by day by `nightcast orbits ephemerides` or with the first announcement that
-needs them, and their event says from which orbits. A prediction is a function of those ephemerides and of the announcement alone.
+The night's coarse ephemerides are built once, with the first announcement that needs them unless an event brings them before, and
+their event says from which orbits. A prediction is a function of those ephemerides and of the announcement alone.
 """
 
 from __future__ import annotations
