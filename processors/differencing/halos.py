@@ -107,29 +107,54 @@ def _flatten(image: Any, usable: Any, x: float, y: float, inner: float) -> None:
         return
     top, bottom = max(int(y) - REACH_PIXELS, 0), min(int(y) + REACH_PIXELS + 1, image.shape[0])
     left, right = max(int(x) - REACH_PIXELS, 0), min(int(x) + REACH_PIXELS + 1, image.shape[1])
-    most = (bottom - top) * (right - left)
-    values, index = np.empty(most), np.full(most, -1)
-    counts = np.zeros(rings + 1, dtype=np.int64)
-    n = 0
-    for r in range(top, bottom):
-        for c in range(left, right):
-            ring = int(np.floor((np.hypot(c - x, r - y) - inner) / RING_PIXELS))
-            if usable[r, c] and 0 <= ring < rings:
-                values[n], index[n] = image[r, c], ring
-                counts[ring] += 1
-                n += 1
+    counts, values = _by_ring(image, usable, x, y, inner, (top, bottom, left, right), rings)
     radii, medians = np.empty(rings), np.empty(rings)
     found = 0
     for ring in range(rings):
-        if counts[ring] >= _LEAST_RING:
+        if counts[ring + 1] - counts[ring] >= _LEAST_RING:
             radii[found] = inner + (ring + 0.5) * RING_PIXELS
             taper = min(max((REACH_PIXELS - radii[found]) / 8, 0.0), 1.0)
-            medians[found] = np.median(values[:n][index[:n] == ring]) * taper
+            medians[found] = np.median(values[counts[ring] : counts[ring + 1]]) * taper
             found += 1
     if found < 3:
         return
+    radii, medians = radii[:found], medians[:found]
     for r in range(top, bottom):
         for c in range(left, right):
-            radius = np.hypot(c - x, r - y)
+            radius = np.sqrt((c - x) ** 2 + (r - y) ** 2)
             if inner <= radius <= radii[found - 1]:
-                image[r, c] -= np.float32(np.interp(radius, radii[:found], medians[:found]))
+                image[r, c] -= np.float32(_between(radii, medians, radius))
+
+
+@njit(cache=True)
+def _by_ring(image: Any, usable: Any, x: float, y: float, inner: float, box: Any, rings: int) -> Any:
+    """Return the usable pixels around a place sorted by ring, and where each ring begins."""
+    counts = np.zeros(rings + 1, dtype=np.int64)
+    values, filled = np.empty(0), counts
+    for turn in range(2):
+        if turn == 1:
+            counts[1:] = np.cumsum(counts[:-1])
+            counts[0] = 0
+            values, filled = np.empty(counts[-1]), counts.copy()
+        for r in range(box[0], box[1]):
+            for c in range(box[2], box[3]):
+                ring = int(np.floor((np.sqrt((c - x) ** 2 + (r - y) ** 2) - inner) / RING_PIXELS))
+                if not usable[r, c] or not 0 <= ring < rings:
+                    continue
+                if turn == 0:
+                    counts[ring] += 1
+                else:
+                    values[filled[ring]] = image[r, c]
+                    filled[ring] += 1
+    return counts, values
+
+
+@njit(cache=True)
+def _between(x: Any, y: Any, place: float) -> float:
+    """Interpolate linearly in a short table, whose ends hold beyond it."""
+    k = min(max(int((place - x[0]) / RING_PIXELS), 0), x.shape[0] - 2)
+    while k > 0 and x[k] > place:
+        k -= 1
+    t = min(max((place - x[k]) / (x[k + 1] - x[k]), 0.0), 1.0)
+    value: float = y[k] + t * (y[k + 1] - y[k])
+    return value

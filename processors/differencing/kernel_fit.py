@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 
 from processors.differencing.kernel import MINIMUM_STAMPS, Kernel, Matrix, Stamps, require_stamps, spatial_terms
 from processors.differencing.kernel_basis import KernelBasis
@@ -65,7 +66,8 @@ class _Choice:
         scale = np.sqrt(np.maximum(np.diag(part), 1e-30))
         scaled = part / np.outer(scale, scale)
         scaled[np.diag_indices_from(scaled)] += 1e-9
-        return self.expanded(np.linalg.solve(scaled, target / scale) / scale)
+        factor = cho_factor(scaled, lower=True, overwrite_a=True, check_finite=False)
+        return self.expanded(cho_solve(factor, target / scale, check_finite=False) / scale)
 
 
 def fit_kernel(stamps: Stamps, basis: KernelBasis, shape: tuple[int, int], *, largest_order: int = 2) -> Kernel:

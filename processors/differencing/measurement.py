@@ -179,37 +179,40 @@ def _cut_by_edge(x: Pixels, y: Pixels, shape: tuple[int, ...]) -> NDArray[np.boo
 def _fill_shapes(layers: Layers, rows: Rows) -> None:
     """Fill adaptive second moments of source and PSF, and the extendedness made of them."""
     scale2 = layers.pixel_scale**2
-    half = WINDOW_HALF
-    stamp = np.empty((3, 2 * half + 1, 2 * half + 1))
-    for n in range(len(rows)):
-        x, y = float(rows["x"][n]), float(rows["y"][n])
-        ix, iy = render_psf(*_grid(layers.psf), x, y, stamp)
-        centre = half + x - ix, half + y - iy
-        psf = adaptive_moments(stamp[0], *centre, 1.5, float(half))
-        rows["ixxPSF"][n], rows["iyyPSF"][n], rows["ixyPSF"][n] = (m * scale2 for m in psf[:3])
-        rows["shape_flag_no_pixels"][n] = 0
-        rows["shape_flag_not_contained"][n] = 0
-        rows["shape_flag_parent_source"][n] = 0
-        start = math.sqrt(max(0.5 * (psf[0] + psf[1]), 0.25))
-        inside = 0 <= ix < layers.difference.shape[1] and 0 <= iy < layers.difference.shape[0]
-        found = False
-        if inside:
-            cut = _window(layers, ix, iy, half)
-            xx, yy, xy, found = adaptive_moments(cut, *centre, start, 0.8 * half)
-        rows["shape_flag"][n] = not found
-        if found:
-            rows["ixx"][n], rows["iyy"][n], rows["ixy"][n] = xx * scale2, yy * scale2, xy * scale2
-            rows["extendedness"][n] = _extendedness((xx + yy) / (psf[0] + psf[1]), float(rows["snr"][n]))
+    x, y = rows["x"].astype(float), rows["y"].astype(float)
+    moments = np.asarray(_moments(layers.difference, layers.usable, *_grid(layers.psf), x, y, WINDOW_HALF))
+    found = moments[:, 6] > 0
+    for k, name in enumerate(("ixxPSF", "iyyPSF", "ixyPSF", "ixx", "iyy", "ixy")):
+        rows[name] = np.where(found | (k < 3), moments[:, k] * scale2, np.nan)
+    for name in ("no_pixels", "not_contained", "parent_source"):
+        rows[f"shape_flag_{name}"] = 0
+    rows["shape_flag"] = ~found
+    ratio = (moments[:, 3] + moments[:, 4]) / (moments[:, 0] + moments[:, 1])
+    for n in np.flatnonzero(found):
+        rows["extendedness"][n] = _extendedness(float(ratio[n]), float(rows["snr"][n]))
 
 
-def _window(layers: Layers, ix: int, iy: int, half: int) -> Pixels:
-    """Return the usable pixels around a pixel, 0 elsewhere."""
-    out = np.zeros((2 * half + 1, 2 * half + 1))
-    top, left = max(iy - half, 0), max(ix - half, 0)
-    box = np.s_[top : iy + half + 1, left : ix + half + 1]
-    inside = np.where(layers.usable[box], layers.difference[box], 0)
-    first, second = top - iy + half, left - ix + half
-    out[first : first + inside.shape[0], second : second + inside.shape[1]] = inside
+@njit(cache=True)
+def _moments(image: Any, usable: Any, x_nodes: Any, y_nodes: Any, coefficients: Any, x: Any, y: Any, half: int) -> Any:
+    """Return adaptive moments xx, yy, xy of the PSF and of the source at each place, and whether the latter converged."""
+    size = 2 * half + 1
+    out = np.full((x.shape[0], 7), np.nan)
+    stamp, cut = np.empty((3, size, size)), np.empty((size, size))
+    for n in range(x.shape[0]):
+        ix, iy = render_psf(x_nodes, y_nodes, coefficients, x[n], y[n], stamp)
+        cx, cy = half + x[n] - ix, half + y[n] - iy
+        xx, yy, xy, _ = adaptive_moments(stamp[0], cx, cy, 1.5, float(half))
+        out[n, 0], out[n, 1], out[n, 2], out[n, 6] = xx, yy, xy, 0.0
+        if not (0 <= ix < image.shape[1] and 0 <= iy < image.shape[0]):
+            continue
+        for r in range(size):
+            for c in range(size):
+                row, column = iy + r - half, ix + c - half
+                inside = 0 <= row < image.shape[0] and 0 <= column < image.shape[1]
+                cut[r, c] = image[row, column] if inside and usable[row, column] else 0.0
+        start = np.sqrt(max(0.5 * (xx + yy), 0.25))
+        sxx, syy, sxy, found = adaptive_moments(cut, cx, cy, start, 0.8 * half)
+        out[n, 3], out[n, 4], out[n, 5], out[n, 6] = sxx, syy, sxy, 1.0 if found else 0.0
     return out
 
 

@@ -10,12 +10,27 @@ from numpy.typing import NDArray
 
 from schemas.masks import MaskPlane
 
-__all__ = ["DROPPED_CENTRE", "UNUSABLE", "combine_masks", "grow", "has_plane", "is_lost", "set_plane"]
+__all__ = [
+    "DROPPED_CENTRE",
+    "UNUSABLE",
+    "all_finite",
+    "any_plane",
+    "combine_masks",
+    "grow",
+    "has_plane",
+    "is_lost",
+    "judge_pixels",
+    "set_plane",
+]
 
 UNUSABLE = int(
     MaskPlane.BAD | MaskPlane.SAT | MaskPlane.INTRP | MaskPlane.NO_DATA | MaskPlane.SAT_TEMPLATE | MaskPlane.STREAK
 )
 """Pixels whose value says nothing about the sky: they get no weight."""
+
+_UNUSABLE_BITS = np.uint16(UNUSABLE)
+_INTERPOLATED = np.uint16(MaskPlane.INTRP)
+_BEYOND_REPAIR = np.uint16(MaskPlane.SAT | MaskPlane.NO_DATA | MaskPlane.SAT_TEMPLATE)
 
 DROPPED_CENTRE = int(UNUSABLE | MaskPlane.EDGE)
 """A source whose centre has one of these is not a DIASource."""
@@ -33,9 +48,7 @@ def set_plane(mask: NDArray[np.uint16], where: Any, planes: int) -> None:
 
 def is_lost(mask: NDArray[np.uint16]) -> NDArray[np.bool_]:
     """Tell which unusable pixels have not even an interpolated value."""
-    return has_plane(mask, UNUSABLE) & (
-        ~has_plane(mask, MaskPlane.INTRP) | has_plane(mask, MaskPlane.SAT | MaskPlane.NO_DATA | MaskPlane.SAT_TEMPLATE)
-    )
+    return judge_pixels(np.atleast_2d(mask))[1].reshape(mask.shape)
 
 
 def grow(plane: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
@@ -91,11 +104,62 @@ def combine_masks(
         The science image's planes; the template's SAT as SAT_TEMPLATE, its unusable pixels as NO_DATA.
     """
     combined = science.copy()
-    saturated = grow(has_plane(science, MaskPlane.SAT), science_growth)
-    set_plane(combined, saturated, MaskPlane.SAT)
+    if any_plane(science, MaskPlane.SAT):
+        set_plane(combined, grow(has_plane(science, MaskPlane.SAT), science_growth), MaskPlane.SAT)
     inner = np.s_[pad : pad + science.shape[0], pad : pad + science.shape[1]]
-    template_saturated = has_plane(template, MaskPlane.SAT | MaskPlane.SAT_TEMPLATE)
-    set_plane(combined, grow(template_saturated, template_growth)[inner], MaskPlane.SAT_TEMPLATE)
-    absent = has_plane(template, MaskPlane.BAD | MaskPlane.NO_DATA)
-    set_plane(combined, grow(absent, template_growth)[inner], MaskPlane.NO_DATA)
+    for planes, joined in (
+        (MaskPlane.SAT | MaskPlane.SAT_TEMPLATE, MaskPlane.SAT_TEMPLATE),
+        (MaskPlane.BAD | MaskPlane.NO_DATA, MaskPlane.NO_DATA),
+    ):
+        if any_plane(template, planes):
+            set_plane(combined, grow(has_plane(template, planes), template_growth)[inner], joined)
     return combined
+
+
+def any_plane(mask: NDArray[np.uint16], planes: int) -> bool:
+    """Tell whether any pixel has any of some planes."""
+    return bool(_any_plane(mask, np.uint16(int(planes))))
+
+
+def judge_pixels(mask: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which pixels are usable, and which are lost as `is_lost` tells."""
+    usable, lost = np.empty(mask.shape, dtype=np.bool_), np.empty(mask.shape, dtype=np.bool_)
+    _judge(mask, usable, lost)
+    return usable, lost
+
+
+def all_finite(image: NDArray[Any]) -> bool:
+    """Tell whether no pixel is NaN or infinite."""
+    return bool(_all_finite(np.ascontiguousarray(image)))
+
+
+@njit(cache=True)
+def _any_plane(mask: Any, planes: Any) -> bool:
+    for r in range(mask.shape[0]):
+        found = np.uint16(0)
+        for c in range(mask.shape[1]):
+            found |= mask[r, c]
+        if found & planes:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _judge(mask: Any, usable: Any, lost: Any) -> None:
+    for r in range(mask.shape[0]):
+        for c in range(mask.shape[1]):
+            bits = mask[r, c]
+            bad = (bits & _UNUSABLE_BITS) != 0
+            usable[r, c] = not bad
+            lost[r, c] = bad and ((bits & _INTERPOLATED) == 0 or (bits & _BEYOND_REPAIR) != 0)
+
+
+@njit(cache=True)
+def _all_finite(image: Any) -> bool:
+    for r in range(image.shape[0]):
+        good = True
+        for c in range(image.shape[1]):
+            good &= np.isfinite(image[r, c])
+        if not good:
+            return False
+    return True

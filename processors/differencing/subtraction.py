@@ -19,7 +19,7 @@ from processors.differencing.kernel_basis import make_basis
 from processors.differencing.kernel_fit import fit_kernel
 from processors.differencing.kernel_stars import select_kernel_stars, stands_out
 from processors.differencing.layers import Layers, ScienceImage
-from processors.differencing.planes import UNUSABLE, combine_masks, has_plane, is_lost, set_plane
+from processors.differencing.planes import all_finite, combine_masks, has_plane, judge_pixels, set_plane
 from processors.differencing.psf import PsfGrid, adaptive_moments
 from processors.differencing.registration import measure_shift
 from processors.differencing.score import ScoreMap, TileFilters, score_tiles
@@ -86,18 +86,18 @@ def checked_science(science: ScienceImage) -> ScienceImage:
     shape = science.image.shape
     if len(shape) != 2 or science.variance.shape != shape or science.mask.shape != shape:
         raise InvalidImageError("Image, variance and mask of a science image must have one two-dimensional shape.")
-    absent = ~np.isfinite(science.image)
-    absent |= ~np.isfinite(science.variance)
     image, variance, mask = science.image, science.variance, science.mask
-    if absent.any():
+    if not (all_finite(image) and all_finite(variance)):
+        absent = ~np.isfinite(image) | ~np.isfinite(variance)
         mask = mask | (absent * np.uint16(MaskPlane.NO_DATA))
         image, variance = np.where(absent, 0, image), np.where(absent, 0, variance)
-    if not (~has_plane(mask, UNUSABLE)).any():
+    mask = np.ascontiguousarray(mask, dtype=np.uint16)
+    if not judge_pixels(mask)[0].any():
         raise InvalidImageError("No pixel of the science image can be used.")
     return ScienceImage(
         image=np.ascontiguousarray(image, dtype=np.float32),
         variance=np.ascontiguousarray(variance, dtype=np.float32),
-        mask=np.ascontiguousarray(mask, dtype=np.uint16),
+        mask=mask,
         psf=science.psf,
         wcs=science.wcs,
     )
@@ -125,7 +125,7 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
     science_psf = PsfGrid.sample(science.psf, shape, psf_image.shape[0] // 2, MEASURE_SPACING)
     matching, stars, warped, covered = _aligned(science, template, science_psf)
     mask = _joined_mask(science.mask, warped, matching)
-    usable, lost = ~has_plane(mask, UNUSABLE), is_lost(mask)
+    usable, lost = judge_pixels(mask)
     kernel = _fit(science, warped, usable, stars, matching, largest_order)
     reach = max(kernel.basis.half, math.ceil(5 * matching.smoothing_sigma)) + 1
     matched = match_images(

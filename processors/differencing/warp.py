@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.differencing.planes import has_plane
+from processors.differencing.planes import all_finite, any_plane, has_plane
 from processors.differencing.psf import resize_psf
 from processors.differencing.resample import GRID_STEP, resample_grid, resample_image, resample_planes, window_table
 from processors.differencing.sky import SkyMap
@@ -89,14 +89,12 @@ def _on_psf_scale(variance: NDArray[np.float32], factor: float) -> NDArray[np.fl
 
 def _present(template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
     """Return a template's pixels with 0 and NO_DATA where one of them is absent; copies are made only when some are."""
-    absent = ~np.isfinite(template.image)
-    absent |= ~np.isfinite(template.variance)
-    absent |= has_plane(template.mask, MaskPlane.NO_DATA)
     image: NDArray[np.float32] = np.ascontiguousarray(template.image, dtype=np.float32)
     variance: NDArray[np.float32] = np.ascontiguousarray(template.variance, dtype=np.float32)
     mask: NDArray[np.uint16] = np.ascontiguousarray(template.mask, dtype=np.uint16)
-    if not absent.any():
+    if all_finite(image) and all_finite(variance) and not any_plane(mask, MaskPlane.NO_DATA):
         return image, variance, mask
+    absent = ~np.isfinite(image) | ~np.isfinite(variance) | has_plane(mask, MaskPlane.NO_DATA)
     return (
         np.where(absent, np.float32(0), image),
         np.where(absent, np.float32(0), variance),
