@@ -34,8 +34,10 @@ __all__ = ["BOUND_PRIOR", "RANGES_AU", "SOLUTIONS_MOST", "Solutions", "scan", "s
 
 Floats = NDArray[np.float64]
 
-RANGES_AU = np.geomspace(0.02, 300.0, 36)
-"""Topocentric distances tried. The page's scan had 13 (section 4); valleys of near-Earth objects are narrower than that."""
+RANGES_AU = np.concatenate([np.geomspace(0.02, 20.0, 26), np.geomspace(20.0, 300.0, 18)[1:]])
+"""Topocentric distances tried. The page's scan had 13 (section 4); valleys of near-Earth objects are narrower than that. Far out
+a distance wrong by a share d makes a false speed of d times the Earth's, which must stay near the escape velocity: the steps
+are finer there."""
 
 RADIAL_PRIOR = 0.5
 """Width of the prior of the radial velocity in escape velocities while the distance is held: isotropic bound orbits have 0.4."""
@@ -46,6 +48,9 @@ BOUND_PRIOR = 0.15
 
 RADIAL_STIFF = 1e-5
 """Width that leaves the radial velocity at 0 whatever the detections say."""
+
+START_SPEED_MOST = 3.0
+"""A start without radial velocity may have this many times the square of the escape velocity: the fit brings it back."""
 
 HELD_ITERATIONS = 4
 """Steps at each distance: the start is good, and only the shape of the valley is asked for."""
@@ -158,16 +163,16 @@ def _linear_start(rows: Floats, reference: Floats, distance: float, width: float
 
 @numba.njit(cache=True)
 def _bound_start(rows: Floats, reference: Floats, distance: float, p: Floats) -> bool:
-    """Write the start at a distance; False where none is bound.
+    """Write the start at a distance; False where none is near to bound.
 
     A wrong distance is wrong by hundreds of sigmas for a bright TNO, and a radial velocity beyond escape makes up for it: then
     that velocity is held at 0.
     """
     state = np.empty(6)
-    for width in (RADIAL_PRIOR, RADIAL_STIFF):
+    for width, fastest in ((RADIAL_PRIOR, 1.0), (RADIAL_STIFF, START_SPEED_MOST)):
         if _linear_start(rows, reference, distance, width, p):
             to_state(p, reference, state)
-            if binding(state) < 1.0:
+            if binding(state) < fastest:
                 return True
     return False
 
