@@ -141,9 +141,11 @@ def _lay(pixels: Any, ghost: Any, backwards: bool, line: Any, raw: Any) -> None:
     """Take ghosts off a row and lay it in the CCD's order, with and without them."""
     columns = pixels.shape[0]
     if backwards:
-        for c in range(columns):
-            raw[columns - 1 - c] = pixels[c]
-            line[columns - 1 - c] = pixels[c] - ghost[c]
+        for x in range(columns):
+            # An unsigned index cannot mean "from the end": without that question the loop runs in vectors.
+            c = np.uint64(columns - 1 - x)
+            raw[x] = pixels[c]
+            line[x] = pixels[c] - ghost[c]
     else:
         for c in range(columns):
             raw[c] = pixels[c]
@@ -191,12 +193,12 @@ def _finish(line: Any, raw: Any, corner: Any, constants: Any, masters: Any, seco
         value = (line[x] - seconds * dark[x]) * inverse
         power = (max(line[x], zero) + read_noise * read_noise) * inverse * inverse
         known = (flat[x] > zero) & (abs(value) <= largest)
-        marks = (_SAT if raw[x] >= saturation else (_SUSPECT if raw[x] >= suspect else 0)) | (
-            _BAD if defects[x] != 0 else 0
-        )
         image[x] = value if known else zero
         variance[x] = power if known else hole
-        mask[x] = np.uint16(marks if known else marks | _BAD | _NO_DATA)
+    for x in range(columns):
+        marks = (_SAT if raw[x] >= saturation else 0) | (_BAD if defects[x] != 0 else 0)
+        marks |= _SUSPECT if (raw[x] >= suspect) & (raw[x] < saturation) else 0
+        mask[x] = np.uint16(marks | (_BAD | _NO_DATA if variance[x] == hole else 0))
 
 
 @numba.njit(cache=True)

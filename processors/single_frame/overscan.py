@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
 
 from processors.single_frame.frames import RawAmplifier
 from processors.single_frame.medians import median_of, row_medians
@@ -69,9 +69,9 @@ def _subtract(
 ) -> None:
     """Fill ``out`` with the imaging pixels less the level of their row and column."""
     for y in range(out.shape[0]):
-        line, level = data[first[1] + y], rows[first[1] + y]
+        line, level = data[first[1] + y, first[0] : first[0] + out.shape[1]], rows[first[1] + y]
         for x in range(out.shape[1]):
-            out[y, x] = np.float32(line[first[0] + x] - level) - columns[x]
+            out[y, x] = np.float32(line[x] - level) - columns[x]
 
 
 def _row_levels(amplifier: RawAmplifier, data: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
@@ -149,6 +149,20 @@ def _clipped_sums(block: Any, middle: NDArray[np.float64], limit: float) -> tupl
     return means, squares, everything
 
 
+@functools.cache
+def _parabola() -> NDArray[np.float64]:
+    """Matrix that replaces `SMOOTHING` values by the parabola through them."""
+    powers = np.vander(np.linspace(-1, 1, SMOOTHING), 3)
+    return np.asarray(powers @ np.linalg.pinv(powers))
+
+
+def _smoothed(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Filter of Savitzky and Golay (1964): the parabola through the values around each; at the ends that of the last ones."""
+    matrix, half = _parabola(), SMOOTHING // 2
+    inner = np.convolve(levels, matrix[half], mode="valid")
+    return np.concatenate([matrix[:half] @ levels[:SMOOTHING], inner, matrix[half + 1 :] @ levels[-SMOOTHING:]])
+
+
 def shrink_levels(levels: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
     """Move levels towards their smooth run by the share of their scatter that is noise (Wiener's rule).
 
@@ -159,12 +173,9 @@ def shrink_levels(levels: NDArray[np.float64], noise: float) -> NDArray[np.float
     noise
         Standard error of one level.
     """
-    if len(levels) <= SMOOTHING:
-        smooth = np.full_like(levels, levels.mean())
-    else:
-        smooth = savgol_filter(levels, SMOOTHING, 2, mode="interp")
+    smooth = _smoothed(levels) if len(levels) > SMOOTHING else np.full_like(levels, levels.mean())
     rest = levels - smooth
-    scatter = float((1.4826 * np.median(np.abs(rest - np.median(rest)))) ** 2)
+    scatter = (1.4826 * median_of(np.abs(rest - median_of(rest.copy())))) ** 2
     genuine = max(0.0, scatter - noise**2)
     if scatter == 0.0:
         return levels

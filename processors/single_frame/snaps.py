@@ -18,7 +18,7 @@ from schemas.masks import MaskPlane
 
 __all__ = ["CombinedImage", "SnapData", "combine"]
 
-SAMPLING = 3
+SAMPLING = 5
 """Rows and columns from one pixel to the next where skies and sources of the snaps are compared."""
 
 PEAK_FRACTION = 0.06
