@@ -40,6 +40,8 @@ _ELEMENTS = ("q_au", "e", "inclination", "node", "argperi", "days_since", "epoch
 class _UnreadableOrbit(InvalidOrbitsError):
     """Why an object gives no orbit."""
 
+    code = "unreadable_orbit"
+
 
 def parse_extended_json(data: bytes, first_line: int = 1) -> OrbitTable:
     """Read the orbits of a text; an object that gives no orbit becomes a problem with the number of its first line.

@@ -15,6 +15,7 @@ __all__ = ["STAGES", "flow_svg"]
 
 STAGES: tuple[str, ...] = (
     "ocs-bridge",
+    "nightmops",
     "dmcs",
     "orchestration",
     "archiver",
@@ -23,6 +24,7 @@ STAGES: tuple[str, ...] = (
     "alert-assembly",
     "distribution",
     "quality",
+    "daymops",
     "toolkit",
     "brokers",
 )
