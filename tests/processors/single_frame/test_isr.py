@@ -12,10 +12,16 @@ from astropy.nddata import CCDData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.single_frame.errors import MissingCalibrationError, SaturatedDetectorError, WrongShapeError
+from processors.single_frame.errors import (
+    InvalidCalibrationError,
+    MissingCalibrationError,
+    SaturatedDetectorError,
+    WrongShapeError,
+)
 from processors.single_frame.frames import Exposure, RawAmplifier, RawFrame, Section, parse_raw
 from processors.single_frame.isr import STEPS, correct, grow_saturation, interpolate_bad
 from processors.single_frame.overscan import shrink_levels, subtract_overscan
+from processors.single_frame.visit_image import make_visit_image
 from schemas.masks import MaskPlane
 from schemas.raw import MasterCalibrations
 from tests.support.scenes import make_scene
@@ -254,3 +260,94 @@ def test_deferred_charge_of_the_last_column_does_not_reach_the_level() -> None:
     pixels, scatter = subtract_overscan(one_amplifier(raw, box, Section(x0=30, y0=0, x1=60, y1=40), box))
     assert abs(pixels.mean()) < 0.3
     assert scatter == pytest.approx(2, rel=0.1)
+
+
+def test_an_amplifier_noisier_than_calibrated_is_suspect_and_its_variance_says_so(scene) -> None:
+    frame = parse_raw(scene.raws[0], scene.detector)
+    first, *rest = frame.amplifiers
+    noise = np.random.default_rng(2).normal(0, 15, first.data.shape)
+    noisy = dataclasses.replace(first, data=first.data + noise)
+    corrected = correct(dataclasses.replace(frame, amplifiers=(noisy, *rest)), scene.masters)
+    assert corrected.noisy == (first.name,)
+    assert corrected.dead == ()
+    place = first.detector.slices
+    assert np.all(corrected.mask[place] & MaskPlane.SUSPECT)
+    clean = (corrected.mask[place] & (MaskPlane.SAT | MaskPlane.BAD)) == 0
+    pull = ((corrected.image - scene.electrons[0]) / np.sqrt(corrected.variance))[place][clean]
+    assert 0.97 < pull.std() < 1.04
+
+
+def test_dead_in_one_snap_is_without_data_in_the_visit(scene) -> None:
+    frames = [parse_raw(raw, scene.detector) for raw in scene.raws]
+    first, *rest = frames[1].amplifiers
+    silent = dataclasses.replace(first, data=np.zeros_like(first.data))
+    frames[1] = dataclasses.replace(frames[1], amplifiers=(silent, *rest))
+    visit = make_visit_image(frames, scene.masters)
+    assert visit.dead_amplifiers == 1
+    place = first.detector.slices
+    assert np.all(visit.combined.mask[place] & MaskPlane.NO_DATA)
+    assert np.all(visit.combined.mask[place] & MaskPlane.BAD)
+    assert np.all(visit.unusable[place])
+    np.testing.assert_array_equal(visit.combined.image[place], 0)
+    np.testing.assert_array_equal(visit.combined.variance[place], np.float32(1e10))
+    assert not np.any(visit.combined.mask[place] & MaskPlane.CR)
+    elsewhere = rest[-1].detector.slices
+    assert (visit.combined.mask[elsewhere] & MaskPlane.NO_DATA != 0).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("gain", 0.0), ("gain", np.nan), ("read_noise", -1.0), ("saturation", 0.0)]
+)
+def test_constants_of_no_amplifier_are_refused(scene, name: str, value: float) -> None:
+    values = getattr(scene.masters.amplifiers, name).copy()
+    values[1] = value
+    table = dataclasses.replace(scene.masters.amplifiers, **{name: values})
+    with pytest.raises(InvalidCalibrationError):
+        correct(parse_raw(scene.raws[0], scene.detector), dataclasses.replace(scene.masters, amplifiers=table))
+    assert not InvalidCalibrationError.retriable
+
+
+def test_crosstalk_that_cannot_be_is_refused(scene) -> None:
+    frame, crosstalk = parse_raw(scene.raws[0], scene.detector), scene.masters.crosstalk.copy()
+    with pytest.raises(WrongShapeError, match="crosstalk"):
+        correct(frame, dataclasses.replace(scene.masters, crosstalk=crosstalk[:, :-1]))
+    crosstalk[0, 1] = np.nan
+    with pytest.raises(InvalidCalibrationError):
+        correct(frame, dataclasses.replace(scene.masters, crosstalk=crosstalk))
+
+
+def test_a_flat_without_response_leaves_holes_with_and_without_brighter_fatter(scene) -> None:
+    flat = scene.masters.flats["r"].copy()
+    flat[40:42, 50] = 0.0
+    flat[43, 50] = np.nan
+    masters = dataclasses.replace(scene.masters, flats={"r": flat})
+    kernel = np.full((3, 3), 1e-8, np.float32)
+    for some in (masters, dataclasses.replace(masters, brighter_fatter=kernel)):
+        corrected = correct(parse_raw(scene.raws[0], scene.detector), some)
+        assert np.all(corrected.mask[[40, 41, 43], 50] & MaskPlane.NO_DATA)
+        np.testing.assert_array_equal(corrected.variance[[40, 41, 43], 50], np.float32(1e10))
+        assert np.isfinite(corrected.image).all()
+
+
+def test_the_same_frame_gives_the_same_bytes(scene) -> None:
+    frame = parse_raw(scene.raws[0], scene.detector)
+    one, other = correct(frame, scene.masters), correct(frame, scene.masters)
+    for name in ("image", "variance", "mask"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+def test_amplifiers_of_two_shapes_are_assembled_but_cannot_share_crosstalk() -> None:
+    data = [np.full((20, 30), 1000.0) + np.arange(30), np.full((20, 50), 2000.0) + np.arange(50)]
+    places = [Section(x0=0, y0=0, x1=30, y1=20), Section(x0=30, y0=0, x1=80, y1=20, flip_x=True)]
+    amplifiers = tuple(
+        dataclasses.replace(
+            one_amplifier(pixels, Section(x0=0, y0=0, x1=pixels.shape[1], y1=20), None, place), name=name, gain=1.0
+        )
+        for pixels, place, name in zip(data, places, "AB", strict=True)
+    )
+    frame = RawFrame(exposure=EXPOSURE, width=80, height=20, amplifiers=amplifiers)
+    expected = np.hstack([data[0], data[1][:, ::-1]])
+    np.testing.assert_array_equal(correct(frame, NONE, skip=ALL).image, expected)
+    ghosts = MasterCalibrations(flats={}, crosstalk=np.full((2, 2), 1e-3, np.float32))
+    with pytest.raises(WrongShapeError, match="one shape"):
+        correct(frame, ghosts, skip=ALL - {"crosstalk"})
