@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from schemas.errors import PermanentFailure
-from schemas.raw import AmplifierTable, HeaderValue, MasterCalibrations, RawFile, RawHdu, TemplateImage
+from schemas.raw import AmplifierTable, ChargeTransfer, HeaderValue, MasterCalibrations, RawFile, RawHdu, TemplateImage
 
 __all__ = [
     "FitsFileError",
@@ -159,7 +160,15 @@ def read_masters(source: bytes | Path) -> MasterCalibrations:
             defects=image("DEFECTS", np.uint8),
             amplifiers=_amplifiers(hdus["AMPLIFIERS"].data) if "AMPLIFIERS" in hdus else None,
             crosstalk=image("CROSSTALK", np.float32),
+            brighter_fatter=image("BRIGHTERFATTER", np.float32),
+            charge_transfer=_transfer(hdus["CHARGETRANSFER"].data) if "CHARGETRANSFER" in hdus else None,
         )
+
+
+def _transfer(rows: Any) -> ChargeTransfer:
+    """Read a table with a column for each constant and a row for each amplifier, in the order of AMPLIFIERS."""
+    types = {field.name: np.int64 if field.name == "trap_column" else np.float64 for field in fields(ChargeTransfer)}
+    return ChargeTransfer(**{name: _native(rows[name], dtype) for name, dtype in types.items()})
 
 
 def _amplifiers(rows: Any) -> AmplifierTable:

@@ -83,6 +83,20 @@ def test_what_is_not_fits_is_refused(data: bytes) -> None:
         read_raw(data)
 
 
+def test_masters_may_carry_charge_effects() -> None:
+    names = ("loss", "trap_capacity", "trap_share", "trap_release", "offset_scale", "offset_limit", "offset_decay")
+    table = np.zeros(2, [("trap_column", "i4"), *((name, "f8") for name in names)])
+    table["trap_column"], table["loss"], table["offset_decay"] = [7, 9], [1e-6, 2e-6], 1.5
+    kernel = np.full((3, 3), 1e-6, np.float32)
+    masters = read_masters(encode(image("BRIGHTERFATTER", kernel), fits.BinTableHDU(table, name="CHARGETRANSFER")))
+    np.testing.assert_array_equal(masters.brighter_fatter, kernel)
+    assert masters.charge_transfer is not None
+    assert masters.charge_transfer.trap_column.tolist() == [7, 9]
+    assert masters.charge_transfer.loss.tolist() == [1e-6, 2e-6]
+    assert masters.charge_transfer.loss.dtype == np.float64
+    assert read_masters(encode(image("BIAS", kernel))).charge_transfer is None
+
+
 def test_masters_may_be_incomplete() -> None:
     table = np.zeros(2, [("name", "U3"), *((n, "f8") for n in ("gain", "read_noise", "saturation", "lin1", "lin2"))])
     table["name"], table["gain"], table["lin1"] = ["C00", "C01"], [1.1, 1.2], 3e-7
