@@ -74,11 +74,14 @@ class Family:
 
 
 def families() -> tuple[Family, ...]:
-    """Return the families in the order of the search: the many and easy first, so that later pools are small."""
+    """Return the families in the order of the search: the many and easy early, so that later pools are small.
+
+    The distant come first of all: a few of their nights also fit nearer orbits, but hardly anything else fits theirs.
+    """
     return (
+        Family(name="distant", gammas=(0.006, 0.05, 0.15), speeds_deg_per_day=(0.0, 0.12), bend_arcsec=15.0),
         Family(name="main belt", gammas=(0.3, 0.45, 0.65, 0.95, 1.4), speeds_deg_per_day=(0.0, 0.42), bend_arcsec=15.0),
         Family(name="Trojans", gammas=(0.15, 0.3), speeds_deg_per_day=(0.0, 0.25), bend_arcsec=15.0),
-        Family(name="distant", gammas=(0.006, 0.05, 0.15), speeds_deg_per_day=(0.0, 0.12), bend_arcsec=15.0),
         Family(name="near, slow", gammas=(1.4, 2.1, 3.2, 6.0), speeds_deg_per_day=(0.0, 0.42), bend_arcsec=60.0),
         Family(
             name="near",

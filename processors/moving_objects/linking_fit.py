@@ -3,7 +3,7 @@
 Two-body motion, least squares by Levenberg and Marquardt with partial derivatives in closed form, from a start that the search
 has found already. The unknowns are those of Bernstein and Khushalani (2000, AJ 120, 3323): offsets and rates on the tangent
 plane of the start, inverse distance and its rate, in which even three nights of a distant object are nearly linear. A prior
-keeps the radial motion below what the Sun can hold. The orbit that is kept is fitted again elsewhere, with every term.
+keeps the radial motion near what the Sun can hold. The orbit that is kept is fitted again elsewhere, with every term.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from processors.association.sphere import ARCSEC
-from processors.moving_objects.constants import LIGHT_DAYS_PER_AU
+from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, LIGHT_DAYS_PER_AU
 from processors.moving_objects.detections import detection_vectors
 from processors.moving_objects.kepler import step_with_partials
 
@@ -29,9 +29,6 @@ _ITERATIONS = 12
 
 _CONVERGED = 0.01
 """Change of chi2 below which a fit has ended."""
-
-_RADIAL_AU_PER_DAY = 0.03
-"""Sigma of the prior on the radial motion, 52 km/s: looser than any bound orbit that the Earth meets."""
 
 _HOPELESS = 1e9
 """Chi2 at which a fit is given up, and what a failed one reports."""
@@ -127,15 +124,30 @@ def predict_one(
 
 
 @njit(cache=True)
+def _radial_prior(gamma: float, axes: Any, view: Any) -> Any:
+    """Return centre and sigma of gamma_dot: no motion along the line of sight, give or take the speed of escape.
+
+    A bound orbit never pays more than one; without it a short arc of a distant object slides along its valley to a hyperbola
+    near by.
+    """
+    inverse = 1.0 / max(gamma, 1e-4)
+    along, r2 = 0.0, 0.0
+    for k in range(3):
+        along += view[3 + k] * axes[0, k]
+        r2 += (view[k] + inverse * axes[0, k]) ** 2
+    return -along / inverse, math.sqrt(2.0 * GM_SUN_AU3_PER_DAY2 / math.sqrt(r2)) / inverse
+
+
+@njit(cache=True)
 def _normal(
     p: Any, axes: Any, view: Any, epoch: float, which: Any, times: Any, frames: Any, sigmas: Any, observers: Any, lights: Any,
     chi2s: Any, normal: Any, right: Any, work: Any, partials: Any,
 ) -> float:  # fmt: skip
     """Fill the normal equations of a set of detections; write each one's chi2; return the sum, the prior's share included."""
     normal[:], right[:] = 0.0, 0.0
-    spread = _RADIAL_AU_PER_DAY * max(p[2], 1e-4)
-    total = (p[5] / spread) ** 2
-    normal[5, 5], right[5] = 1.0 / spread**2, -p[5] / spread**2
+    centre, spread = _radial_prior(p[2], axes, view)
+    total = ((p[5] - centre) / spread) ** 2
+    normal[5, 5], right[5] = 1.0 / spread**2, (centre - p[5]) / spread**2
     row = np.empty(6)
     for m in range(which.shape[0]):
         d = which[m]

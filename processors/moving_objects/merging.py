@@ -15,6 +15,7 @@ from processors.moving_objects.linking_candidates import (
     fitted,
     good_nights,
     limits_of,
+    replaced,
     without_worst_night,
 )
 from processors.moving_objects.linking_fit import FitRows
@@ -46,8 +47,10 @@ def merged(links: Candidates, rows: FitRows, view: Array, epoch: float) -> tuple
     into = np.arange(len(links))
     if not len(first):
         return links, into
-    joint = _joined_pairs(links, first, second)
-    joint, _ = fitted(joint, rows, view, epoch)
+    joint, _ = fitted(_joined_pairs(links, first, second), rows, view, epoch)
+    other, _ = fitted(_joined_pairs(links, second, first), rows, view, epoch)
+    better = np.flatnonzero(other.chi2 < joint.chi2)
+    joint = replaced(joint, better, other.where(better))
     chosen = _matching(first, second, joint.chi2 - limits_of(joint), len(links))
     if not len(chosen):
         return links, into
@@ -106,15 +109,14 @@ def proximity_pairs(unknowns: Array, axes: Array) -> tuple[Array, Array]:
 
 
 def _joined_pairs(links: Candidates, first: Array, second: Array) -> Candidates:
-    """Return candidates with the members of both, starting from the orbit of the one with the longer arc."""
+    """Return candidates with the members of both, starting from the first one's orbit."""
     counts = np.diff(links.offsets)
     one, other = links.where(first), links.where(second)
     owner = np.concatenate([one.owners(), other.owners()])
     members = np.concatenate([one.members, other.members])
     order = np.lexsort((members, owner))
-    start = np.where(counts[first] >= counts[second], first, second)
     offsets = np.concatenate([[0], np.cumsum(counts[first] + counts[second])]).astype(np.int64)
-    return replace(links.where(start), offsets=offsets, members=members[order])
+    return replace(one, offsets=offsets, members=members[order])
 
 
 def _matching(first: Array, second: Array, excess: Array, count: int) -> Array:
