@@ -25,6 +25,7 @@ __all__ = [
     "add_systematics",
     "calibrate_noise",
     "matched_filter",
+    "score_again",
     "score_tiles",
 ]
 
