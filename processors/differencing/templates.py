@@ -71,10 +71,10 @@ class Template:
     airmass_min: float = math.nan
     airmass_max: float = math.nan
     n_epochs: int = 0
-    noise_factor: float = 1.0
-    """Variance of a sum over many pixels per sum of their variances: above 1 where resampling correlated the coadd's noise."""
     path: str = ""
     sha256: str = ""
+    noise_factor: float = 1.0
+    """Variance of a sum over many pixels per sum of their variances: above 1 where resampling correlated the coadd's noise."""
 
 
 def template_from_image(raw: TemplateImage, *, path: str = "", sha256: str = "") -> Template:

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.differencing.artefacts import streak_pixels
+from processors.differencing.chains import find_chains
+from processors.differencing.detection import PEAK_DTYPE
 from processors.differencing.fitting import fit_dipoles
 from processors.differencing.layers import ScienceImage, VisitInfo
 from processors.differencing.pipeline import DifferenceResult, difference
 from processors.differencing.psf import ConstantPsf
+from processors.differencing.reliability_features import reliability_features
+from processors.differencing.resample import GRID_STEP, resample_image, window_table
 from processors.differencing.sky import LinearSky
 from processors.differencing.templates import Template
 from processors.differencing.trails import fit_trails, gaussian_mixture
@@ -32,6 +37,22 @@ def warm_up() -> None:
     fit_dipoles(image, variance, usable, psf.x_nodes, psf.y_nodes, psf.coefficients, start, prior, 10)
     trail = np.array([[80.0, 80.0, 1e3, 5.0, 0.3]])
     fit_trails(image, variance, usable, trail, gaussian_mixture(psf.mean, 2.0)[None])
+    reliability_features(result, np.array([80.0]), np.array([80.0]))
+    _rarities()
+
+
+def _rarities() -> None:
+    """Call what an ordinary image has none of: a streak, a long trail, a template turned by half a right angle."""
+    steps = np.arange(_SIDE)
+    streak = np.zeros((_SIDE, _SIDE), np.float32)
+    streak[_SIDE // 2 - 2 : _SIDE // 2 + 3] = 9.0
+    streak_pixels(streak, np.zeros(streak.shape, dtype=bool), 4.0)
+    peaks = np.zeros(3, PEAK_DTYPE)
+    peaks["x"], peaks["y"], peaks["snr"] = (40, 80, 120), _SIDE // 2, (9.0, 8.0, 7.0)
+    find_chains(streak, peaks, 4.0)
+    nodes = np.arange(-1.0, 4.0) * GRID_STEP
+    grid_x, grid_y = (nodes[None, :] + sign * nodes[:, None] for sign in (1, -1))
+    resample_image(streak, grid_x, grid_y + steps[-1], window_table(), np.zeros((GRID_STEP, GRID_STEP), np.float32))
 
 
 def _difference(changed: bool) -> DifferenceResult:
