@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from processors.association.sphere import unit_vectors
-from processors.errors import InputError
+from processors.moving_objects.errors import InvalidDetectionsError
 
 __all__ = [
     "BANDS",
     "DETECTION",
-    "InvalidDetectionsError",
     "day_obs_of",
     "detection_vectors",
     "mjd_of_day_obs",
@@ -51,12 +50,6 @@ _MJD_OF_UNIX_EPOCH = 40587
 
 _NIGHT_BEGINS = 0.5
 """A night has one number from noon to noon UTC, as Rubin's day_obs (SITCOMTN-032); TAI for UTC shifts noon by 37 s only."""
-
-
-class InvalidDetectionsError(InputError):
-    """Detections break the contract of their columns."""
-
-    code = "invalid_detections"
 
 
 def no_detections() -> Array:

@@ -7,6 +7,7 @@ ProcessingError
 └── CatalogueTooLargeError      a night's catalogue does not fit the memory allowed
 InputError
 ├── InvalidDesignationError     text that is no designation, or has no packed form
+├── InvalidDetectionsError      detections break the contract of their columns
 └── InvalidOrbitsError          orbits break the contract of their columns
 """
 
@@ -18,6 +19,7 @@ __all__ = [
     "CatalogueFormatError",
     "CatalogueTooLargeError",
     "InvalidDesignationError",
+    "InvalidDetectionsError",
     "InvalidOrbitsError",
     "OutsideEphemerisError",
     "PropagationError",
@@ -52,6 +54,12 @@ class InvalidDesignationError(InputError):
     """A text is no designation, or one that has no packed form."""
 
     code = "invalid_designation"
+
+
+class InvalidDetectionsError(InputError):
+    """Detections break the contract of their columns."""
+
+    code = "invalid_detections"
 
 
 class InvalidOrbitsError(InputError):

@@ -7,13 +7,13 @@ import pytest
 
 from processors.moving_objects.detections import (
     DETECTION,
-    InvalidDetectionsError,
     day_obs_of,
     mjd_of_day_obs,
     night_numbers,
     no_detections,
     validated_detections,
 )
+from processors.moving_objects.errors import InvalidDetectionsError
 
 
 def rows(count: int = 6) -> np.ndarray:
