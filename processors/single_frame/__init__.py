@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from processors.single_frame.frames import RawFrame, parse_raw
 from processors.single_frame.pipeline import calibrate, calibrate_wavefront
-from processors.single_frame.products import CalibratedImage, WavefrontImage
 from processors.single_frame.point_sources import psf_fluxes
+from processors.single_frame.products import CalibratedImage, WavefrontImage
 from processors.single_frame.psf import PsfModel
 from processors.single_frame.snaps import SnapData
 from processors.single_frame.warm import warm_up

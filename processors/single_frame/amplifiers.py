@@ -147,9 +147,9 @@ def _lay(pixels: Any, ghost: Any, backwards: bool, line: Any, raw: Any) -> None:
             raw[x] = pixels[c]
             line[x] = pixels[c] - ghost[c]
     else:
-        for c in range(columns):
-            raw[c] = pixels[c]
-            line[c] = pixels[c] - ghost[c]
+        for x in range(columns):
+            raw[x] = pixels[x]
+            line[x] = pixels[x] - ghost[x]
 
 
 @numba.njit(cache=True)
