@@ -13,11 +13,13 @@ import pytest
 import typer
 from astropy.coordinates import get_body_barycentric
 from astropy.time import Time
+from rich.console import Console
 from typer.testing import CliRunner
 
 from processors.moving_objects.orbit_csv import STATE_COLUMNS, format_orbit_csv
 from processors.moving_objects.orbit_table import OrbitTable, assembled, no_orbits
 from schemas.orbits import orbit_rows
+from streams.cli.common import PIPED_WIDTH
 from streams.cli.ephemeris import ephemeris
 from streams.moving_objects.ephemeris import Circle, field_ephemeris, object_ephemeris, one_orbit, orbits_of_file
 from streams.moving_objects.files import store_rows
@@ -240,7 +242,8 @@ def test_a_field_of_the_whole_sky_has_everything_and_hours_are_understood(belt: 
     assert [row["designation"] for row in by_hours["rows"]] == names
 
 
-def test_people_get_a_table(belt: Path) -> None:
+def test_people_get_a_table(belt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.cli.common.console", Console(highlight=False, width=PIPED_WIDTH))
     asked = ("4", "--orbits", str(belt), "--from", MIDNIGHT, "--step", "6h")
     text, rows = run(*asked).stdout, answer(*asked)["rows"]
     assert len(rows) == 10
