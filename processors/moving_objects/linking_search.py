@@ -122,7 +122,7 @@ def _weights(noise: Any, floor: Any) -> Any:
 
 @njit(cache=True)
 def _neighbours(
-    i: int, arrival: Any, noise: Any, nights: Any, seeded: Any, ras: Any, bins: Any, starts: Any, steps: int, height: float, reach: Any,
+    i: int, arrival: Any, motion: Any, noise: Any, nights: Any, ras: Any, bins: Any, starts: Any, steps: int, height: float, reach: Any,
     floor: Any, prior: Any, limit: float, e: Any, found: Any, sums: Any, work: Any,
 ) -> int:  # fmt: skip
     """Find the tracklets of other nights that pair with one; write which, and their sums behind the seed's own."""
@@ -132,20 +132,19 @@ def _neighbours(
     _relative(seed, seed, e, y, slopes)
     a, b, c = _weights(noise[i], floor)
     _sums_of(y, slopes, a, b, c, sums[0])
-    radius2, speed2 = reach[0] * reach[0], reach[1] * reach[1]
+    radius2, speed2 = np.float32(reach[0] * reach[0]), np.float32(reach[1] * reach[1])
+    u0, u1, u2, w0, w1, w2 = seed[0], seed[1], seed[2], seed[3], seed[4], seed[5]
     count = 0
     near = np.empty(9, np.int64)
     for r in range(ranges(bins[i], steps, (starts.shape[0] - 1) // steps, near)):
         begin, end, more, last = zone_window(ras, starts, near[r], height, ras[i], reach[0], steps)
         for q in range(begin, end + last - more):
             j = q if q < end else more + q - end
-            if nights[j] == nights[i]:
+            far = (motion[j, 0] - u0) ** 2 + (motion[j, 1] - u1) ** 2 + (motion[j, 2] - u2) ** 2
+            if far > radius2:
                 continue
-            far, fast = 0.0, 0.0
-            for k in range(3):
-                far += (arrival[j, k] - seed[k]) ** 2
-                fast += (arrival[j, 3 + k] - seed[3 + k]) ** 2
-            if far > radius2 or fast > speed2:
+            fast = (motion[j, 3] - w0) ** 2 + (motion[j, 4] - w1) ** 2 + (motion[j, 5] - w2) ** 2
+            if fast > speed2 or nights[j] == nights[i]:
                 continue
             _relative(seed, arrival[j], e, y, slopes)
             a, b, c = _weights(noise[j], floor)
@@ -267,6 +266,7 @@ def find_sets(
     )
     arrival, noise, nights, seeded = arrival[order], noise[order], nights[order], seeded[order]
     starts = zone_starts(bins, height, steps)
+    motion = arrival[:, :6].copy()  # what every comparison reads lies close together
     prior = np.array([1.0 / halves[0] ** 2, 1.0 / halves[1] ** 2])
     found, sums = np.empty(_MOST_NEIGHBOURS, np.int64), np.empty((_MOST_NEIGHBOURS + 1, _SUMS))
     e, work = np.empty((2, 3)), np.empty((2, _SUMS))
@@ -280,9 +280,9 @@ def find_sets(
         count = _neighbours(
             i,
             arrival,
+            motion,
             noise,
             nights,
-            seeded,
             ras,
             bins,
             starts,
