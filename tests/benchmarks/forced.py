@@ -41,7 +41,7 @@ def measure() -> Iterator[Measured]:
         "photutils PSFPhotometry",
         lambda: _by_photutils(image, psf, x, y),
         note=f"positions fixed, window of 21 pixels; sd of pulls on noise: ours {np.std(fluxes / errors):.3f}, "
-        f"photutils {np.std(peer_pull):.3f}",
+        f"photutils {np.nanstd(peer_pull):.3f}",
     )
     looped = _by_loop(image, psf, x, y)
     yield beside(
