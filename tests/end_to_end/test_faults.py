@@ -54,7 +54,7 @@ UNREADABLE = {"undecodable_event": b"no event at all", "unknown_schema": frame(9
 """Payloads by the code with which each is refused."""
 
 READERS = {
-    "visit-events": {"dmcs", "orchestration", "detectors", "association", "manifests", "quality"},
+    "visit-events": {"dmcs", "nightmops", "orchestration", "detectors", "association", "manifests", "quality"},
     "jobs": {"dmcs", "orchestration", "archiver", "detectors", "quality"},
     "exposures": {"detectors"},
     "object-updates": {"alert-assembly"},
