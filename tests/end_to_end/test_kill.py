@@ -75,7 +75,7 @@ def test_every_stage_is_killed_between_reading_and_committing_and_started_again(
     assert len({marker["pid"] for marker in markers.values()}) == len(CRASHABLE)
     assert ends_by_kill(killed) == len(CRASHABLE)
     restarts = killed.restarts()
-    shared = ("ocs-bridge", "dmcs", "orchestration", "manifests", "quality")
+    shared = ("ocs-bridge", "dmcs", "orchestration", "nightmops", "manifests", "quality")
     assert restarts["control"] >= len(shared)
     assert all(restarts[stage] >= 1 for stage in CRASHABLE if stage not in shared)
     assert killed.json("status")["state"] == "running"
