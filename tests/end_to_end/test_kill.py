@@ -72,11 +72,13 @@ def test_every_stage_is_killed_between_reading_and_committing_and_started_again(
         committed = {place: marker["committed"].get(place, 0) for place in marker["read"]}
         ahead = [place for place, offset in marker["read"].items() if offset > committed[place]]
         assert ahead, f"{stage} had read nothing that was not committed"
-    assert len({marker["pid"] for marker in markers.values()}) == len(CRASHABLE)
-    assert ends_by_kill(killed) == len(CRASHABLE)
-    restarts = killed.restarts()
     shared = ("ocs-bridge", "dmcs", "orchestration", "nightmops", "manifests", "quality")
-    assert restarts["control"] >= len(shared)
+    processes = {marker["pid"] for marker in markers.values()}
+    together = {markers[stage]["pid"] for stage in shared}  # two stages of one process may reach their points at once
+    assert len(processes) == len(together) + len(CRASHABLE) - len(shared)
+    assert ends_by_kill(killed) == len(processes)
+    restarts = killed.restarts()
+    assert restarts["control"] >= len(together) >= 2
     assert all(restarts[stage] >= 1 for stage in CRASHABLE if stage not in shared)
     assert killed.json("status")["state"] == "running"
 
