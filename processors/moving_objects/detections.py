@@ -9,6 +9,7 @@ import numpy as np
 
 from processors.association.sphere import unit_vectors
 from processors.moving_objects.errors import InvalidDetectionsError
+from schemas.detections import DETECTION
 
 __all__ = [
     "BANDS",
@@ -25,25 +26,6 @@ Array = np.ndarray[Any, Any]
 
 BANDS = "ugrizy"
 """The bands, in the order of their numbers in ``DETECTION``."""
-
-DETECTION = np.dtype(
-    [
-        ("detection_id", "<i8"),
-        ("visit", "<i8"),
-        ("midpoint_mjd_tai", "<f8"),
-        ("ra", "<f8"),
-        ("dec", "<f8"),
-        ("ra_err_arcsec", "<f4"),
-        ("dec_err_arcsec", "<f4"),
-        ("mag", "<f4"),
-        ("mag_err", "<f4"),
-        ("band", "u1"),
-        ("trail_length_arcsec", "<f4"),
-        ("trail_angle_deg", "<f4"),
-    ]
-)
-"""One detection: degrees ICRS; errors are sigmas on the great circle; mag NaN where unknown; trail length 0 where there is no
-trail, its angle east of north modulo 180 degrees."""
 
 _MJD_OF_UNIX_EPOCH = 40587
 """1970-01-01 as a modified Julian date."""

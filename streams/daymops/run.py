@@ -6,6 +6,7 @@ run before. A decision that is made again is the same bytes and is not written t
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -187,8 +188,6 @@ def _observers(detections: NDArray[Any], code: str) -> NDArray[np.float64]:
 
 def _numbered(decision: DayMopsDecision, bootstrap: str, codec: EventCodec) -> tuple[DayMopsDecision, bool]:
     """Give the decision the next number of its night; one that the log has already keeps its own and is not new."""
-    import dataclasses
-
     before = [
         item.event
         for item in read_events(bootstrap, codec, LOG_TOPIC)

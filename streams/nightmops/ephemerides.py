@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from infra.ephemerides import load_solar_system, observatory
 from infra.logs import get_logger
+from infra.night_catalogues import map_catalogue
 from infra.objects import ObjectStore
 from infra.parquet import from_parquet, to_parquet
 from processors.association.known_objects import field_radius
@@ -219,8 +219,7 @@ class EphemerisBench:
             scratch = path.with_name(f".{path.name}.part")
             scratch.write_bytes(self._objects.get(claim))
             scratch.replace(path)
-        with path.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return map_catalogue(path)
 
 
 def _opened(catalogue: NightCatalogue, rows: NDArray[Any], code: str) -> _Opened:

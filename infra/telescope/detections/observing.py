@@ -17,29 +17,12 @@ from infra.telescope.detections.brightness import (
 )
 from infra.telescope.detections.members import Bodies
 from infra.telescope.detections.motion import NightPaths, seen_from
+from schemas.detections import DETECTION
 
 __all__ = ["DETECTION", "THRESHOLD", "Instant", "detect_bodies", "displaced", "rows_of"]
 
 _Floats = NDArray[np.float64]
 _Random = np.random.Generator
-
-DETECTION = np.dtype(
-    [
-        ("detection_id", "<i8"),
-        ("visit", "<i8"),
-        ("midpoint_mjd_tai", "<f8"),
-        ("ra", "<f8"),
-        ("dec", "<f8"),
-        ("ra_err_arcsec", "<f4"),
-        ("dec_err_arcsec", "<f4"),
-        ("mag", "<f4"),
-        ("mag_err", "<f4"),
-        ("band", "u1"),
-        ("trail_length_arcsec", "<f4"),
-        ("trail_angle_deg", "<f4"),
-    ]
-)
-"""One detection, as ``processors.moving_objects.detections`` defines it (a test compares the two)."""
 
 THRESHOLD = 5.0
 """S/N of the faintest detection."""
