@@ -35,6 +35,7 @@ from schemas.events.moving_objects import (
     CatalogueImported,
     DayMopsDecision,
     EphemerisCatalogue,
+    NightEnded,
     OrbitDetermined,
     OrbitEvent,
     OrbitOrigin,
@@ -43,6 +44,7 @@ from schemas.events.moving_objects import (
     SsObjectVersion,
     TrackletState,
     TrackletStatus,
+    Verdict,
 )
 from schemas.events.visits import (
     Announced,
@@ -89,6 +91,7 @@ __all__ = [
     "LateResult",
     "Leased",
     "LostExposure",
+    "NightEnded",
     "ObjectUpdate",
     "OrbitDetermined",
     "OrbitEvent",
@@ -107,6 +110,7 @@ __all__ = [
     "Superseded",
     "TrackletState",
     "TrackletStatus",
+    "Verdict",
     "VisitClosed",
     "VisitEvent",
     "WorkerHeartbeat",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from schemas.tables import Claim, Table
 
@@ -15,6 +15,7 @@ __all__ = [
     "CatalogueImported",
     "DayMopsDecision",
     "EphemerisCatalogue",
+    "NightEnded",
     "OrbitDetermined",
     "OrbitEvent",
     "OrbitOrigin",
@@ -23,6 +24,7 @@ __all__ = [
     "SsObjectVersion",
     "TrackletState",
     "TrackletStatus",
+    "Verdict",
 ]
 
 
@@ -34,6 +36,23 @@ class TrackletStatus(StrEnum):
     ATTRIBUTED = "attributed"
     PRECOVERED = "precovered"
     WITHDRAWN = "withdrawn"
+
+
+class Verdict(IntEnum):
+    """What DayMOPS says of a DIAObject that one unassociated source founded, as numbers in a table."""
+
+    UNDECIDED = 0
+    """Nothing was made of it: it may be anything."""
+    TRACKLET = 1
+    """It moved as a Solar System object could, in a free tracklet; no orbit holds it yet."""
+    LINKED = 2
+    """It is a detection of an object of ours, found by linking nights."""
+    ATTRIBUTED = 3
+    """It is a detection of an object that was known before."""
+    STATIONARY = 4
+    """It stands still, or recurs at its place: no Solar System object."""
+    PRECOVERED = 5
+    """It is a detection, found afterwards, of an object that was discovered later."""
 
 
 class OrbitOrigin(StrEnum):
@@ -164,6 +183,20 @@ class TrackletState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NightEnded:
+    """A night is over, and DayMOPS may look at it: what it is to look at is named, so that a replay looks at the same."""
+
+    instrument: str
+    day_obs: int
+    association_end: int
+    """Offset after the last decision of association's log that is taken into account."""
+    detections: Claim | None = None
+    """Table of detections (``schemas.detections.DETECTION``) of the night in place of the log's, given by hand."""
+    reason: str = ""
+    """Who said so: observed (the night was watched to its end), later (a later night began), asked (a person)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DayMopsDecision:
     """What DayMOPS decided for one night; tracklets, orbits and verdicts follow from these, in order."""
 
@@ -174,15 +207,32 @@ class DayMopsDecision:
     window: tuple[int, ...]
     """Nights that were looked at, ascending."""
     tracklets: Claim
-    """Table of tracklets that changed, with members and holders."""
+    """Table of tracklets that changed: tracklet_id (int64), day_obs (int64), status (text, a `TrackletStatus`), holder (text,
+    empty for none), mjd_tai, ra, dec, rate_ra, rate_dec, magnitude (float64), members (int64, how many); those of all tracklets
+    stand in ``tracklet_members``, in order."""
     orbits: Claim
-    """Table of orbits that are new, better, merged or given up."""
+    """Table of orbits that are new, better, merged or given up: the columns of ``schemas.orbits.ORBIT_ROW``, and change (text:
+    new, better, merged, withdrawn), chi2 (float64), reportable (int8), reasons (text, one sentence after the other between line
+    feeds), merged_into (text, empty for none)."""
     reassigned: Claim
-    """Table of DIASources that now belong to a Solar System object, or no longer."""
+    """Table of DIASources that now belong to a Solar System object, or no longer, in order of their identifiers:
+    dia_source_id (int64), ss_object_id (int64, 0: it belongs to none any more), designation (text, empty for none), and how far
+    it lies from the orbit's place: offset_ra_arcsec (on the great circle, eastward), offset_dec_arcsec (float64, NaN for none)."""
     verdicts: Claim
-    """Table with a verdict for every DIAObject of the night that nothing was associated with."""
+    """Table with a verdict for every DIAObject that one source of the night founded and nothing was associated with, in order of
+    their identifiers: dia_object_id, dia_source_id (int64), verdict (int8, a `Verdict`)."""
     counts: Mapping[str, float]
     """Counts and costs that do not vary, for people."""
+    tracklet_members: Claim | None = None
+    """Table of one column, dia_source_id (int64): the members of the tracklets, tracklet by tracklet, each ascending."""
+    association_end: int = 0
+    """Offset after the last decision of association's log that was taken into account."""
+    known_orbits: Claim | None = None
+    """The orbits, as Parquet, that detections were attributed to besides our own; None where there were none."""
+    state: Claim | None = None
+    """DayMOPS' state after the night."""
+    digest: str = ""
+    """Digest of what the night was decided from: detections and state before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
