@@ -18,6 +18,7 @@ __all__ = [
     "PROCESSING_VERSION",
     "DiaSourceId",
     "day_obs_of",
+    "day_visit",
     "exposure_id",
     "forced_source_id",
     "pack_dia_source_id",
@@ -65,6 +66,11 @@ def exposure_id(day_obs: int, sequence: int) -> int:
 def day_obs_of(visit: int) -> int:
     """Return the night (``YYYYMMDD``) of a visit or exposure."""
     return visit // 100_000
+
+
+def day_visit(day_obs: int) -> int:
+    """Return the number 0 of a night, which no visit has: it stands for what is decided of the night by day."""
+    return day_obs * 100_000
 
 
 def sequence_of(visit: int) -> int:

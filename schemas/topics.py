@@ -166,7 +166,7 @@ TOPICS: tuple[Topic, ...] = (
         retention_days=None,
         dead_letters=True,
         producers=("daymops",),
-        consumers=("daymops", "toolkit"),
+        consumers=("daymops", "association", "toolkit"),
         summary="what DayMOPS decided for each night, in order",
     ),
     Topic(
@@ -186,7 +186,7 @@ TOPICS: tuple[Topic, ...] = (
         partitions=_P,
         cleanup=_COMPACT,
         retention_days=None,
-        producers=("daymops",),
+        producers=("association",),
         consumers=("toolkit",),
         summary="newest version of each Solar System object",
     ),

@@ -5,7 +5,13 @@ degrees (ICRS), fluxes in nJy. Order of fields is part of the contract.
 """
 
 from schemas.events.alerts import AlertLedgerEntry, AlertManifest, Annotation, AssembledAlert, QualityMetrics
-from schemas.events.association import AssociationDecision, DiaObjectVersion, DiaSourceEvent, ObjectUpdate
+from schemas.events.association import (
+    AssociationDecision,
+    Correction,
+    DiaObjectVersion,
+    DiaSourceEvent,
+    ObjectUpdate,
+)
 from schemas.events.detectors import (
     AvailableExposure,
     CutoutPack,
@@ -69,6 +75,7 @@ __all__ = [
     "AvailableExposure",
     "Cancelled",
     "CatalogueImported",
+    "Correction",
     "CutoutPack",
     "CutoutSet",
     "DayMopsDecision",

@@ -80,6 +80,8 @@ def fold(state: ManifestState, incoming: Incoming, now: float) -> tuple[Manifest
         if not isinstance(record.fact, VisitClosed):
             return state, ()
         visit = _closed(_visit(state, record.visit), record.fact, incoming.timestamp_s)
+    elif isinstance(record, AssociationDecision) and record.correction is not None:
+        return state, ()  # nothing in it was newly seen
     elif isinstance(record, AssociationDecision):
         visit = _expecting(_visit(state, record.visit), record)
     elif isinstance(record, AlertLedgerEntry):
