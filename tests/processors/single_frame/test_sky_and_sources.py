@@ -116,6 +116,32 @@ def test_detection_is_deeper_than_seps_default() -> None:
     assert recovered[0] >= recovered[1]
 
 
+def test_a_faint_star_on_the_slope_of_a_bright_one_is_found_and_an_elongated_galaxy_is_one_source() -> None:
+    rng = np.random.default_rng(21)
+    gx, gy = (g.ravel() for g in np.meshgrid(np.arange(40, 760, 60.0), np.arange(40, 760, 60.0)))
+    x, y = gx + rng.uniform(-0.5, 0.5, gx.size), gy + rng.uniform(-0.5, 0.5, gx.size)
+    angle = rng.uniform(0, 2 * np.pi, gx.size)
+    beside = x + 12.5 * np.cos(angle), y + 12.5 * np.sin(angle)
+    noise = np.sqrt(636.0 / np.sum(moffat_model().at(0, 0).astype(float) ** 2))
+    flux = np.concatenate([np.full(len(x), 300 * noise), np.full(len(x), 13 * noise)])
+    light = draw_stars((800, 800), np.append(x, beside[0]), np.append(y, beside[1]), flux, FWHM)
+    pairs = detect(score_of(light, rng), threshold=5.0)
+    near = np.hypot(pairs.x - beside[0][:, None], pairs.y - beside[1][:, None]).min(axis=1)
+    assert np.mean(near < 2.5) > 0.9
+    assert len(pairs) <= 2 * len(x) + 3
+    yy, xx = np.mgrid[-30:30, -30:30] + 0.5
+    disc = np.exp(-1.68 * np.hypot(xx, 2 * yy) / 6)
+    galaxies = detect(score_of(np.tile(2e5 * disc / disc.sum(), (13, 13)), rng), threshold=5.0)
+    assert 169 <= len(galaxies) <= 175
+
+
+def score_of(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    image = (light + rng.normal(0, np.sqrt(636.0), light.shape)).astype(np.float32)
+    variance = np.full(image.shape, 636.0, np.float32)
+    kernel = moffat_model(shape=image.shape).at(0, 0)
+    return significance_map(image, variance, np.zeros(image.shape, bool), kernel)
+
+
 def test_nothing_is_detected_where_nothing_can_be_used() -> None:
     image = np.ones((50, 50), np.float32)
     score = significance_map(image, image, np.ones((50, 50), bool), gaussian_stamp(3.0))
