@@ -182,4 +182,4 @@ def _is_lopsided(
     for j in range(max(0, y - 1), min(rows, y + 2)):
         for i in range(max(0, x - 1), min(columns, x + 2)):
             mirrored = max(mirrored, score[j * columns + i])
-    return bool(score[peaks[0]] > mirrored + max(limits[2], limits[3] * mirrored))
+    return bool(score[peaks[0]] > mirrored + limits[2] and score[peaks[0]] > (1 + limits[3]) * mirrored)
