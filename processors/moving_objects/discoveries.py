@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.moving_objects.arcs import Arcs, arcs
+from processors.moving_objects.arcs import TIME, Arcs, arcs, take
 from processors.moving_objects.designations import DIGITS
 from processors.moving_objects.link_rules import link_qualities, reasons_against
 from processors.moving_objects.observers import observer_states
@@ -51,6 +51,8 @@ class Discoveries:
     """Why each may not be reported; empty where it may."""
     without_orbit: int
     """Links for which no fit converged."""
+    residuals_arcsec: tuple[NDArray[np.float64], ...] = ()
+    """Of each, ``(members, 2)``: how far east (great circle) and north of the orbit's place its detections lie."""
 
     def __len__(self) -> int:
         """Return the number of orbits."""
@@ -77,10 +79,12 @@ def orbits_of_links(
     *,
     solar_system: SolarSystem,
     observatory: Observatory,
+    starts: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Discoveries:
     """Fit the final orbit of each link.
 
-    Two-body from a scan of ranges, then under Sun, planets and Moon, with the detections' true sigmas.
+    Two-body from a scan of ranges, then under Sun, planets and Moon, with the detections' true sigmas. An orbit that is given as a
+    start is only refined: its arc may be years long.
 
     Parameters
     ----------
@@ -94,6 +98,8 @@ def orbits_of_links(
         Bodies that pull, over the detections' span.
     observatory
         Where they were made.
+    starts
+        States ``(links, 6)`` and epochs ``(links,)`` MJD TDB of the orbits that links have already; NaN for those that have none.
     """
     if not len(members):
         return _nothing()
@@ -107,9 +113,36 @@ def orbits_of_links(
     grouped = arcs(
         mine, offsets, mjd_tdb=times, observers=observers, sun_velocities=sun_velocities(solar_system, times)
     )
-    fits = refine(grouped, fit_many(grouped), solar_system=solar_system)
+    fits = refine(grouped, _begun(grouped, starts, solar_system), solar_system=solar_system)
     magnitudes = absolute_magnitudes(mine, offsets, fits, observers=observers, solar_system=solar_system)
     return _assembled(grouped, fits, (link_ids, members, mine), offsets, magnitudes)
+
+
+def _begun(
+    grouped: Arcs, starts: tuple[NDArray[np.float64], NDArray[np.float64]] | None, solar_system: SolarSystem
+) -> OrbitFits:
+    """Return two-body orbits, and where there is a start its state, carried to the middle of the arc."""
+    have = np.zeros(len(grouped), bool) if starts is None else np.isfinite(starts[0]).all(axis=1)
+    if starts is None or not have.any():
+        return fit_many(grouped)
+    middle = grouped.rows[(grouped.offsets[:-1] + grouped.offsets[1:]) // 2, TIME]
+    states, epochs = np.full((len(grouped), 6), np.nan), middle.copy()
+    states[have] = propagate(solar_system, starts[0][have], starts[1][have], middle[have])
+    scanned = fit_many(take(grouped, np.flatnonzero(~have)))
+    states[~have], epochs[~have] = scanned.states, scanned.epochs_mjd_tdb
+    nothing, many = np.full(len(grouped), np.nan), np.zeros(len(grouped), np.int64)
+    return OrbitFits(
+        epochs_mjd_tdb=epochs,
+        states=states,
+        covariances=np.full((len(grouped), 6, 6), np.nan),
+        chi2=nothing,
+        dof=many,
+        rms_arcsec=nothing,
+        status=many.astype(np.int8),
+        minima=many,
+        residuals_arcsec=np.full((len(grouped.rows), 2), np.nan),
+        used=np.ones(len(grouped.rows), bool),
+    )
 
 
 def absolute_magnitudes(
@@ -171,6 +204,10 @@ def _assembled(
         chi2=fits.chi2[good],
         reasons=tuple(tuple(reasons_against(qualities[number])) for number in good.tolist()),
         without_orbit=len(members) - len(good),
+        residuals_arcsec=tuple(
+            fits.residuals_arcsec[offsets[number] : offsets[number + 1]][np.argsort(members[number], kind="stable")]
+            for number in good.tolist()
+        ),
     )
 
 
