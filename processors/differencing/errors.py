@@ -7,7 +7,8 @@ PermanentFailure
         ├── NoTemplateError             the release has no template of this detector and band
         ├── TemplateCoverageError       the template covers too little of the detector
         ├── TooFewKernelStarsError      the matching kernel cannot be fitted
-        └── HopelessDifferenceError     the residuals of the kernel stars are so large that sources would be artefacts
+        ├── HopelessDifferenceError     the residuals of the kernel stars are so large that sources would be artefacts
+        └── ReliabilityModelError       the file of the reliability model is not one that can score our features
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = [
     "HopelessDifferenceError",
     "InvalidImageError",
     "NoTemplateError",
+    "ReliabilityModelError",
     "TemplateCoverageError",
     "TooFewKernelStarsError",
 ]
@@ -58,3 +60,9 @@ class HopelessDifferenceError(DifferencingError):
     """The residuals of the kernel stars are so large that the CCD's sources would be artefacts."""
 
     code = "hopeless_difference"
+
+
+class ReliabilityModelError(DifferencingError):
+    """The file of the reliability model is not one that can score our features."""
+
+    code = "reliability_model"

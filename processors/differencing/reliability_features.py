@@ -1,4 +1,4 @@
-"""What a reliability model reads of each DIASource: seventeen numbers from its stamps, most in units of the noise.
+"""What a reliability model reads of each DIASource: nineteen numbers from its stamps, most in units of the noise.
 
 ===================== ==============================================================================================
 snr                   Score at the source's pixel, positive for both polarities.
@@ -18,6 +18,8 @@ static_slope          Largest step of that flux to a neighbouring pixel, in erro
 brightest             Logarithm of 1 + signal-to-noise of the template's brightest pixel within 16 pixels.
 brightest_distance    Distance to that pixel, pixels.
 masked                Part of 15 x 15 pixels that are not usable.
+score_level           Mean of the score from 9 to 16 pixels, in the source's own direction: halos.
+saturated_distance    Distance to the nearest saturated pixel of either image, pixels; 65 when none is within 64 in both axes.
 ===================== ==============================================================================================
 """
 
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 from processors.differencing.planes import UNUSABLE
 from processors.differencing.psf import PsfGrid, adaptive_moments, render_psf
 from processors.differencing.score import ScoreMap
+from schemas.masks import MaskPlane
 
 __all__ = ["FEATURE_NAMES", "Difference", "reliability_features"]
 
@@ -53,12 +56,17 @@ FEATURE_NAMES = (
     "brightest",
     "brightest_distance",
     "masked",
+    "score_level",
+    "saturated_distance",
 )
 """Fields of the result, in order."""
 
 _HALF = 10
 _CORE = 4
 _REACH = 16
+_FAR = 64
+_COUNT = len(FEATURE_NAMES)
+_SATURATED = np.uint16(MaskPlane.SAT | MaskPlane.SAT_TEMPLATE)
 
 
 class Difference(Protocol):
@@ -97,12 +105,13 @@ def reliability_features(difference: Difference, x: NDArray[Any], y: NDArray[Any
     difference
         Images and score of one CCD.
     x, y
-        Positions of the sources, pixels; one that is not finite or not on the image gives zeros.
+        Positions of the sources, pixels.
 
     Returns
     -------
     ndarray
-        Structured, a float32 field for each of `FEATURE_NAMES`, all finite; a tenth of a millisecond a source.
+        Structured, a float32 field for each of `FEATURE_NAMES`; a tenth of a millisecond a source. All are NaN for a position
+        that is not finite or not on the image, or with no usable pixel within 6 of it, and finite otherwise.
     """
     score, psf = difference.score, difference.psf
     table = _features(
@@ -115,7 +124,7 @@ def reliability_features(difference: Difference, x: NDArray[Any], y: NDArray[Any
     )
     out = np.zeros(len(table), dtype=[(name, np.float32) for name in FEATURE_NAMES])
     for k, name in enumerate(FEATURE_NAMES):
-        out[name] = np.nan_to_num(np.clip(table[:, k], -1e6, 1e6))
+        out[name] = np.clip(table[:, k], -1e6, 1e6)
     return out
 
 
@@ -123,7 +132,7 @@ def reliability_features(difference: Difference, x: NDArray[Any], y: NDArray[Any
 def _features(images: Any, scores: Any, grid: Any, x: Any, y: Any, unusable: Any) -> Any:
     image, variance, mask, template = images
     snr, error, static = scores
-    out = np.zeros((x.shape[0], 17))
+    out = np.full((x.shape[0], _COUNT), np.nan)
     size = 2 * _HALF + 1
     psf, stamp, noise = np.empty((3, size, size)), np.empty((size, size)), np.empty((size, size))
     for n in range(x.shape[0]):
@@ -134,6 +143,9 @@ def _features(images: Any, scores: Any, grid: Any, x: Any, y: Any, unusable: Any
             continue
         render_psf(grid[0], grid[1], grid[2], x[n], y[n], psf)
         _cut(image, variance, mask, unusable, ix, iy, stamp, noise)
+        if not noise[_HALF - 6 : _HALF + 7, _HALF - 6 : _HALF + 7].any():
+            continue
+        out[n] = 0.0
         peak = snr[iy, ix]
         sign = -1.0 if peak < 0 else 1.0
         out[n, 0] = abs(peak)
@@ -141,6 +153,7 @@ def _features(images: Any, scores: Any, grid: Any, x: Any, y: Any, unusable: Any
         _shape_features(stamp, psf[0], _HALF + x[n] - ix, _HALF + y[n] - iy, out[n])
         _score_features(snr, error, static, ix, iy, sign, max(abs(peak), 1.0), out[n])
         _template_features(template, variance, mask, unusable, ix, iy, out[n])
+        out[n, 18] = _saturated_distance(mask, ix, iy)
     return out
 
 
@@ -219,6 +232,7 @@ def _score_features(snr: Any, error: Any, static: Any, ix: int, iy: int, sign: f
     out[7] = -deepest / peak
     if count > 1:
         out[11] = np.sqrt(max(square / count - (total / count) ** 2, 0.0))
+        out[17] = sign * total / count
     if not np.isfinite(error[iy, ix]):
         return
     out[12] = np.log10(1.0 + max(static[iy, ix] / error[iy, ix], 0.0))
@@ -243,3 +257,14 @@ def _template_features(template: Any, variance: Any, mask: Any, unusable: Any, i
     out[14] = np.log10(1.0 + highest / np.sqrt(max(variance[iy, ix], 1e-30)))
     out[15] = np.sqrt(distance2)
     out[16] = masked / max(pixels, 1)
+
+
+@njit(cache=True)
+def _saturated_distance(mask: Any, ix: int, iy: int) -> float:
+    """Look at every second pixel: saturated areas are grown by 2 and more."""
+    nearest2 = (_FAR + 1) ** 2
+    for r in range(max(iy - _FAR, 0), min(iy + _FAR + 1, mask.shape[0]), 2):
+        for c in range(max(ix - _FAR, 0), min(ix + _FAR + 1, mask.shape[1]), 2):
+            if mask[r, c] & _SATURATED:
+                nearest2 = min(nearest2, (r - iy) ** 2 + (c - ix) ** 2)
+    return float(np.sqrt(nearest2))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,19 +88,24 @@ def test_each_kind_of_artefact_shows_in_its_own_feature() -> None:
     assert stands_out("static") == "on_star"
     assert stands_out("static_slope") == "on_star"
     assert stands_out("masked") == "masked"
+    assert min(others, key=lambda name: float(others[name]["saturated_distance"])) == "masked"
+    assert every["masked"]["saturated_distance"] < 6
+    assert every["point"]["saturated_distance"] == 65
     assert every["dipole"]["asymmetry"] > 1 > every["point"]["asymmetry"]
     assert every["on_star"]["brightest_distance"] == pytest.approx(np.hypot(1, 2))
     assert every["noise"]["explained"] < 0.3
 
 
-def test_all_features_are_finite_and_named_once() -> None:
-    assert len(set(FEATURE_NAMES)) == 17
+def test_all_features_are_finite_where_there_is_a_stamp_and_unknown_elsewhere() -> None:
+    assert len(set(FEATURE_NAMES)) == 19
     x = np.array([0.0, 299.0, np.nan, -5.0, 150.0])
     rows = reliability_features(images(), x, np.array([0.0, 299.0, 3.0, 7.0, np.inf]))
     assert rows.dtype.names == FEATURE_NAMES
     table = np.array([rows[name] for name in FEATURE_NAMES])
-    assert np.isfinite(table).all()
-    assert (table[:, 2:] == 0).all()
+    assert np.isfinite(table[:, :2]).all()
+    assert np.isnan(table[:, 2:]).all()
+    hidden = replace(images(), mask=np.full(SHAPE, MaskPlane.SAT, np.uint16))
+    assert np.isnan(reliability_features(hidden, np.array([60.0]), np.array([60.0]))["snr"]).all()
     assert len(reliability_features(images(), np.zeros(0), np.zeros(0))) == 0
 
 
