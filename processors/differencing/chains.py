@@ -74,13 +74,27 @@ def find_chains(snr: Pixels, peaks: Pixels, fwhm: float) -> list[Chain]:
     pairs = pairs[same]
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype(np.int64)
     linked = np.asarray(_linked(np.ascontiguousarray(snr), x, y, peaks["snr"].astype(np.float64), pairs, fwhm))
-    group = np.asarray(_groups(len(peaks), pairs[linked]))
-    chains = []
-    for first in np.unique(group):
-        members = np.flatnonzero(group == first)
-        chain = _straight(snr, x, y, members, float(np.sign(peaks["snr"][first])), fwhm)
-        chains += [chain] if chain is not None else []
-    return _absorbed(_bridged(chains, np.sign(peaks["snr"]), fwhm), x, y, peaks["snr"])
+    sign = np.sign(peaks["snr"]).astype(np.float64)
+    chains = _lines(np.ascontiguousarray(snr), (x, y, sign), pairs[linked], fwhm)
+    return _absorbed(_bridged(chains, sign, fwhm), x, y, peaks["snr"])
+
+
+def _lines(snr: Pixels, peaks: tuple[Pixels, Pixels, Pixels], links: Pixels, fwhm: float) -> list[Chain]:
+    """Return the lines through linked peaks; what a line leaves of a group is looked at again, since trails may meet."""
+    x, y, sign = peaks
+    chains: list[Chain] = []
+    while len(links):
+        group = np.asarray(_groups(len(x), links))
+        found = []
+        for first in np.unique(group[links[:, 0]]):
+            chain = _straight(snr, x, y, np.flatnonzero(group == first), float(sign[first]), fwhm)
+            found += [chain] if chain is not None else []
+        if not found:
+            break
+        chains += found
+        taken = np.isin(np.arange(len(x)), np.concatenate([chain.members for chain in found]))
+        links = links[~taken[links].any(axis=1)]
+    return sorted(chains, key=lambda chain: int(chain.members[0]))
 
 
 def _absorbed(chains: list[Chain], x: Pixels, y: Pixels, score: Pixels) -> list[Chain]:

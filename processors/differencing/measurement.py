@@ -18,6 +18,7 @@ from processors.differencing.motion import measure_dipoles
 from processors.differencing.planes import UNUSABLE, has_plane
 from processors.differencing.psf import PsfGrid, adaptive_moments, render_psf
 from processors.differencing.sky import sky_jacobian
+from processors.differencing.snap_consistency import SnapView, fit_snaps, snap_rows
 from processors.differencing.trail_sources import measure_trails
 from schemas.masks import MaskPlane
 from schemas.public import null_rows
@@ -56,7 +57,8 @@ def measure_sources(
     sizes: NDArray[np.int32],
     info: VisitInfo,
     chains: Mapping[int, Chain] | None = None,
-) -> tuple[Rows, Rows]:
+    snaps: SnapView | None = None,
+) -> tuple[Rows, Rows, Rows | None]:
     """Measure peaks.
 
     Parameters
@@ -71,12 +73,15 @@ def measure_sources(
         The visit.
     chains
         For the index of a peak that stands for several on a line, that line.
+    snaps
+        The visit's two snaps; None when there is one.
 
     Returns
     -------
     tuple of ndarray
-        Rows of ``dia_source_dtype()`` in the order of the peaks, ids not filled, and the raw point-source fits
-        (columns of `fit_point_sources`). What cannot be measured is null and flagged.
+        Rows of ``dia_source_dtype()`` in the order of the peaks, ids not filled, the raw point-source fits
+        (columns of `fit_point_sources`), and what the snaps say (rows of `SNAP_DTYPE`; None without snaps). What cannot be
+        measured is null and flagged.
     """
     rows = null_rows("diaSource", len(peaks))
     _fill_visit(rows, info)
@@ -85,7 +90,8 @@ def measure_sources(
     rows["isNegative"] = peaks["snr"] < 0
     rows["bboxSize"] = sizes
     dipoles = measure_dipoles(layers, peaks, fits, rows)
-    trails = measure_trails(layers, fits, rows, chains or {})
+    asked = None if snaps is None else (snaps, _ask_snaps(layers, snaps, fits))
+    trails = measure_trails(layers, fits, rows, chains or {}, asked)
     _refit_at(layers, fits, dipoles | trails)
     _fill_point_fit(rows, fits)
     _fill_apertures(layers, rows)
@@ -93,7 +99,11 @@ def measure_sources(
     _fill_shapes(layers, rows)
     _fill_sky(layers, fits, rows)
     _fill_flags(layers, rows)
-    return rows, fits
+    return rows, fits, None if asked is None else asked[1]
+
+
+def _ask_snaps(layers: Layers, snaps: SnapView, fits: Pixels) -> Rows:
+    return snap_rows(layers, fit_snaps(snaps, layers, fits[:, 0], fits[:, 1]), fits[:, :2], fits[:, 2], fits[:, 5])
 
 
 def _fill_visit(rows: Rows, info: VisitInfo) -> None:

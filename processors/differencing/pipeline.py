@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
 from processors.differencing.chains import find_chains, join_chains
 from processors.differencing.detection import detect_peaks, footprint_sizes, mark_detections, psf_response
+from processors.differencing.glints import find_glint_trains
 from processors.differencing.kernel import Kernel
 from processors.differencing.layers import Layers, ScienceImage, VisitInfo
 from processors.differencing.measurement import measure_sources
 from processors.differencing.planes import DROPPED_CENTRE, grow, has_plane, set_plane
 from processors.differencing.psf import PsfGrid
 from processors.differencing.score import ScoreMap, add_systematics, calibrate_noise, score_again
+from processors.differencing.snap_consistency import SnapPair, seen_once, snap_metrics, view_snaps
 from processors.differencing.subtract import Matching
 from processors.differencing.subtraction import Subtraction, checked_science, psf_sigma, subtract_template, whitened
 from processors.differencing.systematics import Systematics, measure_systematics
@@ -57,6 +59,8 @@ class DifferenceResult:
     matching: Matching
     sources: NDArray[Any]
     """Rows of ``dia_source_dtype()`` in canonical order: by y, then x, rounded to a thousandth of a pixel."""
+    snaps: NDArray[Any] | None = None
+    """What the visit's snaps say of each source, rows of `SNAP_DTYPE` in the same order; None for one snap."""
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -67,6 +71,7 @@ def difference(
     info: VisitInfo | None = None,
     systematics: Systematics | None = None,
     largest_order: int = 2,
+    snaps: SnapPair | None = None,
 ) -> DifferenceResult:
     """Subtract a template from a science image, detect and measure.
 
@@ -82,6 +87,8 @@ def difference(
         Lower bounds of the errors of subtraction; `LEAST_SYSTEMATICS` if not given. What the kernel stars show is used where it is larger.
     largest_order
         Bound on the kernel's spatial order.
+    snaps
+        The visit's two snaps; None when there is one.
 
     Raises
     ------
@@ -114,12 +121,17 @@ def difference(
     score = judged
     peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=fwhm)
     peaks, chains = join_chains(peaks, find_chains(score.snr, peaks, fwhm))
-    rows, fits = measure_sources(layers, peaks, footprint_sizes(score.snr, peaks), info or VisitInfo(), chains)
+    view = None if snaps is None else view_snaps(snaps, layers, kernel.stamp_x, kernel.stamp_y)
+    sizes = footprint_sizes(score.snr, peaks)
+    rows, fits, told = measure_sources(layers, peaks, sizes, info or VisitInfo(), chains, view)
     spoiled = _centre_spoiled(layers.mask, rows)
-    sharp = is_sharper_than_psf(layers.difference, layers.variance, layers.usable, layers.psf, fits=fits)
+    sharp = is_sharper_than_psf(
+        layers.difference, layers.variance, layers.usable, layers.psf, fits=fits, one_snap=seen_once(told)
+    )
     sharp &= (rows["isDipole"] != 1) & np.isnan(rows["trailLength"]) & ~spoiled
-    sources = _canonical(rows[~sharp & ~spoiled], info)
-    metrics = _metrics(subtraction, layers, score, sources, fwhm)
+    sources, told = _canonical(rows, told, ~sharp & ~spoiled, info)
+    sources["glint_trail"] = find_glint_trains(sources, layers.mask.shape, None if told is None else told["presence"])
+    metrics = _metrics(subtraction, layers, score, sources, fwhm) | snap_metrics(told)
     metrics |= {"systematic_flux_fraction": errors.flux_fraction, "systematic_centroid_pixels": errors.centroid_pixels}
     metrics |= {
         "peaks_on_bad_pixels": float(np.count_nonzero(spoiled)),
@@ -138,6 +150,7 @@ def difference(
         kernel=kernel,
         matching=matching,
         sources=sources,
+        snaps=told,
         metrics=metrics,
     )
 
@@ -169,12 +182,19 @@ def _systematics(subtraction: Subtraction, layers: Layers, least: Systematics | 
     )
 
 
-def _canonical(rows: NDArray[Any], info: VisitInfo | None) -> NDArray[Any]:
-    order = np.lexsort((np.round(rows["x"].astype(float), 3), np.round(rows["y"].astype(float), 3)))
-    rows = rows[order]
+def _canonical(
+    rows: NDArray[Any], told: NDArray[Any] | None, keep: NDArray[np.bool_], info: VisitInfo | None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return the rows kept, and what the snaps say of them, in canonical order with their identifiers."""
+    kept = np.flatnonzero(keep)
+    x, y = (np.round(rows[name][kept].astype(float), 3) for name in ("x", "y"))
+    kept = kept[np.lexsort((x, y))]
+    rows, told = rows[kept], None if told is None else told[kept]
     if info is not None:
         rows["diaSourceId"] = [pack_dia_source_id(info.visit, info.detector, rank) for rank in range(len(rows))]
-    return rows
+    if told is not None:
+        told["dia_source_id"] = rows["diaSourceId"]
+    return rows, told
 
 
 def _metrics(
@@ -184,6 +204,8 @@ def _metrics(
     return {
         "n_sources": float(len(sources)),
         "n_dipoles": float(np.count_nonzero(sources["isDipole"] == 1)),
+        "n_trails": float(np.count_nonzero(np.isfinite(sources["trailLength"]))),
+        "n_glints": float(np.count_nonzero(sources["glint_trail"] == 1)),
         "kernel_sum": kernel.sum,
         "kernel_order": float(kernel.order),
         "kernel_members": float(len(kernel.members)),

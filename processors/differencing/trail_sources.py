@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from processors.differencing.chains import Chain
 from processors.differencing.layers import Layers
-from processors.differencing.psf import adaptive_moments
+from processors.differencing.psf import PsfGrid, adaptive_moments
 from processors.differencing.sky import offset_on_sky, sky_jacobian
-from processors.differencing.trails import fit_trails, gaussian_mixture
+from processors.differencing.snap_consistency import MOTION_SIGMAS, SnapPresence, SnapView
+from processors.differencing.snap_trails import trail_presence
+from processors.differencing.trails import SnapPlanes, TrailFits, TrailPsf, fit_trails, trail_psf
 
 __all__ = ["measure_trails"]
 
@@ -32,10 +35,22 @@ Pixels = NDArray[Any]
 Rows = NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Guess:
+    source: int
+    start: list[float]
+    long: bool
+    """A point's answer to which snaps saw it does not hold."""
+
+
 def measure_trails(
-    layers: Layers, fits: Pixels, rows: Rows, chains: Mapping[int, Chain]
+    layers: Layers,
+    fits: Pixels,
+    rows: Rows,
+    chains: Mapping[int, Chain],
+    snaps: tuple[SnapView, NDArray[np.void]] | None = None,
 ) -> dict[int, tuple[float, float]]:
-    """Fit a trail to sources that are significantly elongated and fill their fields; others keep nulls.
+    """Fit a trail to sources that are significantly elongated, or that moved between the snaps; others keep nulls.
 
     Parameters
     ----------
@@ -47,50 +62,111 @@ def measure_trails(
         DIASources with signal-to-noise and classification as dipoles, filled in place.
     chains
         For the index of a source that stands for several peaks on a line, that line.
+    snaps
+        The snaps and what they say of each source (rows of `SNAP_DTYPE`), whose motion is replaced by that of the fitted trail.
 
     Returns
     -------
     dict
-        For the index of each such source that is a trail, the trail's middle.
+        For the index of each source of a chain that is a trail, the trail's middle.
     """
-    guesses: dict[int, list[float]] = {}
-    for n in range(len(rows)):
-        guess = _from_chain(fits[n], chains[n], layers) if n in chains else _from_shape(layers, fits[n], rows[n])
-        if guess is not None:
-            guesses[n] = guess
+    guesses = [g for g in (_guess(layers, fits[n], rows[n], chains.get(n), snaps, n) for n in range(len(rows))) if g]
     if not guesses:
         return {}
-    sources = np.array(list(guesses))
-    start = np.array(list(guesses.values()))
-    mixtures = np.array([_mixture(layers, x, y) for x, y in start[:, :2]])
-    values, covariances, chi2, pixels, good, point = fit_trails(
-        layers.difference, layers.variance, layers.usable, start, mixtures
-    )
+    start = np.array([g.start for g in guesses])
+    read = _readable(layers, guesses, start, snaps)
+    psfs, own = (_psfs(grid, start) for grid in (layers.psf, layers.science_psf))
+    pair = None if snaps is None else (_planes(snaps[0]), own, read)
+    found = fit_trails((layers.difference, layers.variance, layers.usable), start, psfs, pair)
+    accepted = _accepted(found)
     centres = {}
-    for k, n in enumerate(sources):
-        sure = values[k, 3] > TRAIL_SIGMAS * np.sqrt(np.maximum(covariances[k, 3, 3], 0))
-        better = bool(good[k] and sure and chi2[k] < point[k] - TRAIL_CHI2)
-        rows["trail_flag"][n] = not better
-        if better:
-            _fill_trail(layers, rows, int(n), values[k], covariances[k], float(chi2[k]), int(pixels[k]))
-            rows["trail_flag_edge"][n] = _leaves(values[k], layers.difference.shape)
+    for k, guess in enumerate(guesses):
+        n = guess.source
+        rows["trail_flag"][n] = not accepted[k]
+        if accepted[k]:
+            _fill_trail(layers, rows, n, found, k)
+            if snaps is not None and read[k]:
+                _fill_motion(layers, snaps, n, found, k)
             if n in chains:
-                centres[int(n)] = (float(values[k, 0]), float(values[k, 1]))
+                centres[n] = (float(found.values[k, 0]), float(found.values[k, 1]))
     return centres
+
+
+def _accepted(found: TrailFits) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        sure = found.length > TRAIL_SIGMAS * found.errors[0]
+        return np.asarray(found.converged & sure & (found.chi2 < found.point_chi2 - TRAIL_CHI2))
+
+
+def _readable(
+    layers: Layers, guesses: list[_Guess], start: Pixels, snaps: tuple[SnapView, NDArray[np.void]] | None
+) -> NDArray[np.bool_]:
+    """Tell for which trails the snaps are read: not for what one snap alone saw. Fills the presence of long ones."""
+    if snaps is None:
+        return np.zeros(len(guesses), dtype=bool)
+    view, told = snaps
+    long = np.array([g.long for g in guesses])
+    sources = np.array([g.source for g in guesses])
+    told["presence"][sources[long]] = trail_presence(
+        view.pair, (layers.difference, layers.variance, layers.usable), start[long]
+    )
+    return np.isin(told["presence"][sources], [SnapPresence.BOTH, SnapPresence.UNKNOWN])
+
+
+def _guess(
+    layers: Layers,
+    fit: Pixels,
+    row: Any,
+    chain: Chain | None,
+    snaps: tuple[SnapView, NDArray[np.void]] | None,
+    n: int,
+) -> _Guess | None:
+    """Return where a trail's fit begins: on a line of peaks, along the motion between snaps, or by the shape; None for a point."""
+    if chain is not None:
+        return _Guess(source=n, start=_from_chain(fit, chain, layers), long=True)
+    if row["isDipole"] == 1 or not np.isfinite(fit[2]):
+        return None
+    shape = _from_shape(layers, fit, row)
+    if snaps is not None and snaps[1]["motion_snr"][n] > MOTION_SIGMAS:
+        start = _from_motion(layers, fit, snaps[0], snaps[1][n], shape)
+        return _Guess(source=n, start=start, long=shape is not None)
+    return None if shape is None else _Guess(source=n, start=shape, long=True)
+
+
+def _from_motion(layers: Layers, fit: Pixels, view: SnapView, told: Any, shape: list[float] | None) -> list[float]:
+    """Return a first guess of the direction in which a source moved between the snaps, of the length that it or the shape gives."""
+    seconds, gap = view.pair.exposure_s, view.pair.gap_s
+    moved = float(told["motion_arcsec"]) / layers.pixel_scale * (2 * seconds + gap) / (seconds + gap)
+    length = max(moved, math.hypot(*shape[3:]) if shape else 0.0)
+    inverse = np.linalg.inv(sky_jacobian(layers.wcs, fit[:1], fit[1:2])[0])
+    dec = math.radians(float(np.asarray(layers.wcs.all_pix2world(fit[:1], fit[1:2], 0)[1])[0]))
+    bearing = math.radians(float(told["motion_angle_deg"]))
+    step = inverse @ np.array([math.sin(bearing) / math.cos(dec), math.cos(bearing)])
+    step *= length / max(float(np.hypot(*step)), 1e-30)
+    return [float(fit[0]), float(fit[1]), float(fit[2]), float(step[0]), float(step[1])]
+
+
+def _planes(view: SnapView) -> SnapPlanes:
+    pair = view.pair
+    return SnapPlanes(
+        image=pair.difference, variance=pair.variance, gap_share=pair.gap_share, share=view.share, shift=view.shift
+    )
+
+
+def _psfs(grid: PsfGrid, start: Pixels) -> list[TrailPsf]:
+    out = []
+    for x, y in start[:, :2]:
+        psf = grid.at(float(x), float(y))
+        half = float(psf.shape[0] // 2)
+        xx, yy, xy, _ = adaptive_moments(psf, half, half, 1.5, half)
+        out.append(trail_psf(psf, (xx, yy, xy)))
+    return out
 
 
 def _leaves(values: Pixels, shape: tuple[int, ...]) -> bool:
     """Tell whether an end of a trail lies within a PSF of the image's border."""
-    step = 0.5 * values[3] * np.array([math.cos(values[4]), math.sin(values[4])])
-    ends = np.array([values[:2] - step, values[:2] + step])
+    ends = np.array([values[:2] - 0.5 * values[3:], values[:2] + 0.5 * values[3:]])
     return bool((ends < _HALF).any() or (ends > np.array([shape[1], shape[0]]) - 1 - _HALF).any())
-
-
-def _mixture(layers: Layers, x: float, y: float) -> NDArray[np.float64]:
-    psf = layers.psf.at(x, y)
-    half = float(psf.shape[0] // 2)
-    xx, yy, _, _ = adaptive_moments(psf, half, half, 1.5, half)
-    return gaussian_mixture(psf, math.sqrt((xx + yy) / 2))
 
 
 def _from_chain(fit: Pixels, chain: Chain, layers: Layers) -> list[float]:
@@ -98,14 +174,13 @@ def _from_chain(fit: Pixels, chain: Chain, layers: Layers) -> list[float]:
     psf = layers.psf.mean
     own = 1 / (2 * math.sqrt(math.pi) * math.sqrt(float(np.sum(psf**2))))
     flux = float(np.nan_to_num(fit[2])) * max(1.0, chain.length / (2 * math.sqrt(math.pi) * own * math.sqrt(2)))
-    return [chain.x, chain.y, flux, max(chain.length, 2.0), chain.angle]
+    length = max(chain.length, 2.0)
+    return [chain.x, chain.y, flux, length * math.cos(chain.angle), length * math.sin(chain.angle)]
 
 
 def _from_shape(layers: Layers, fit: Pixels, row: Any) -> list[float] | None:
     """Return a first guess from second moments, None when they are not clearly those of an elongated source."""
     x, y, flux = float(fit[0]), float(fit[1]), float(fit[2])
-    if row["isDipole"] == 1 or not np.isfinite(flux):
-        return None
     half = _HALF
     ix, iy = math.floor(x + 0.5), math.floor(y + 0.5)
     height, width = layers.difference.shape
@@ -125,23 +200,36 @@ def _from_shape(layers: Layers, fit: Pixels, row: Any) -> list[float] | None:
     if long_axis < sigma**2 * (TRAIL_LEAST_RATIO + doubt):
         return None
     length = math.sqrt(12 * (long_axis - sigma**2))
-    return [x, y, flux, length, 0.5 * math.atan2(2 * xy, xx - yy)]
+    angle = 0.5 * math.atan2(2 * xy, xx - yy)
+    return [x, y, flux, length * math.cos(angle), length * math.sin(angle)]
 
 
-def _fill_trail(
-    layers: Layers, rows: Rows, n: int, values: Pixels, covariance: Pixels, chi2: float, pixels: int
-) -> None:
-    x, y, flux, length, angle = (float(v) for v in values)
-    error = np.sqrt(np.maximum(np.diag(covariance), 0))
-    rows["trailFlux"][n], rows["trailFluxErr"][n] = flux, error[2]
+def _fill_trail(layers: Layers, rows: Rows, n: int, found: TrailFits, k: int) -> None:
+    x, y, flux, dx, dy = (float(v) for v in found.values[k])
+    covariance = found.covariances[k]
+    rows["trailFlux"][n], rows["trailFluxErr"][n] = flux, math.sqrt(max(float(covariance[2, 2]), 0.0))
     ra, dec = layers.wcs.all_pix2world(np.array([x]), np.array([y]), 0)
     rows["trailRa"][n], rows["trailDec"][n] = float(ra[0]) % 360.0, float(dec[0])
     jacobian = sky_jacobian(layers.wcs, np.array([x]), np.array([y]))[0]
     on_sky = jacobian @ covariance[:2, :2] @ jacobian.T
     rows["trailRaErr"][n], rows["trailDecErr"][n] = np.sqrt(np.maximum(np.diag(on_sky), 0))
-    dx, dy = length * math.cos(angle), length * math.sin(angle)
     rows["trailLength"][n], bearing = offset_on_sky(layers.wcs, x, y, dx, dy)
     rows["trailAngle"][n] = bearing % 180.0
-    rows["trailLengthErr"][n] = error[3] * layers.pixel_scale
-    rows["trailAngleErr"][n] = math.degrees(error[4])
-    rows["trailChi2"][n], rows["trailNdata"][n] = chi2, pixels
+    length_error, angle_error = found.errors
+    rows["trailLengthErr"][n] = length_error[k] * layers.pixel_scale
+    rows["trailAngleErr"][n] = math.degrees(angle_error[k])
+    rows["trailChi2"][n], rows["trailNdata"][n] = found.chi2[k], found.pixels[k]
+    rows["trail_flag_edge"][n] = _leaves(found.values[k], layers.difference.shape)
+
+
+def _fill_motion(layers: Layers, snaps: tuple[SnapView, NDArray[np.void]], n: int, found: TrailFits, k: int) -> None:
+    """Say by the fitted trail how far a source moved between the snaps; its direction is as sure as the snaps make it."""
+    view, rows = snaps
+    part = 0.5 * (1 + view.pair.gap_share)
+    x, y, _, dx, dy = (float(v) for v in found.values[k])
+    rows["motion_arcsec"][n], rows["motion_angle_deg"][n] = offset_on_sky(layers.wcs, x, y, part * dx, part * dy)
+    rows["motion_error_arcsec"][n] = part * found.errors[0][k] * layers.pixel_scale
+    sure = max(float(found.turned_chi2[k] - found.chi2[k]), 0.0)
+    rows["motion_snr"][n] = math.sqrt(sure) / 2
+    if rows["presence"][n] == SnapPresence.UNKNOWN and rows["motion_snr"][n] > MOTION_SIGMAS:
+        rows["presence"][n] = SnapPresence.BOTH

@@ -12,14 +12,18 @@ from processors.differencing.artefacts import streak_pixels
 from processors.differencing.chains import find_chains
 from processors.differencing.detection import PEAK_DTYPE
 from processors.differencing.fitting import fit_dipoles
+from processors.differencing.glints import find_glint_trains
 from processors.differencing.layers import ScienceImage, VisitInfo
 from processors.differencing.pipeline import DifferenceResult, difference
 from processors.differencing.psf import ConstantPsf
 from processors.differencing.reliability_features import reliability_features
 from processors.differencing.resample import GRID_STEP, resample_image, window_table
 from processors.differencing.sky import LinearSky
+from processors.differencing.snap_consistency import SnapPair
+from processors.differencing.snap_trails import trail_presence
 from processors.differencing.templates import Template
-from processors.differencing.trails import fit_trails, gaussian_mixture
+from processors.differencing.trails import SnapPlanes, fit_trails, trail_psf
+from schemas.public import null_rows
 
 __all__ = ["warm_up"]
 
@@ -35,8 +39,11 @@ def warm_up() -> None:
     start = np.array([[80.0, 80.0, 81.0, 80.0, 1e3, 1e3]])
     prior = np.array([[1e3, 1e2, 1e3, 1e2]])
     fit_dipoles(image, variance, usable, psf.x_nodes, psf.y_nodes, psf.coefficients, start, prior, 10)
-    trail = np.array([[80.0, 80.0, 1e3, 5.0, 0.3]])
-    fit_trails(image, variance, usable, trail, gaussian_mixture(psf.mean, 2.0)[None])
+    trail, own = np.array([[80.0, 80.0, 1e3, 5.0, 0.3]]), [trail_psf(psf.mean, (4.0, 4.0, 0.0))]
+    pair = SnapPlanes(image=image, variance=variance, gap_share=0.1, share=0.0, shift=(0.0, 0.0))
+    fit_trails((image, variance, usable), trail, own, (pair, own, np.array([True])))
+    snaps = SnapPair(difference=image, variance=variance, exposure_s=15.0, gap_s=2.0)
+    trail_presence(snaps, (image, variance, usable), trail)
     reliability_features(result, np.array([80.0]), np.array([80.0]))
     _rarities()
 
@@ -50,6 +57,9 @@ def _rarities() -> None:
     peaks = np.zeros(3, PEAK_DTYPE)
     peaks["x"], peaks["y"], peaks["snr"] = (40, 80, 120), _SIDE // 2, (9.0, 8.0, 7.0)
     find_chains(streak, peaks, 4.0)
+    flashes = null_rows("diaSource", 4)
+    flashes["x"], flashes["y"] = (20, 40, 60, 80), 50
+    find_glint_trains(flashes, (_SIDE, _SIDE))
     nodes = np.arange(-1.0, 4.0) * GRID_STEP
     grid_x, grid_y = (nodes[None, :] + sign * nodes[:, None] for sign in (1, -1))
     resample_image(streak, grid_x, grid_y + steps[-1], window_table(), np.zeros((GRID_STEP, GRID_STEP), np.float32))
@@ -81,6 +91,7 @@ def _difference(changed: bool) -> DifferenceResult:
             wcs=LinearSky(x0=0.4),
         ),
         info=VisitInfo(visit=2026010100001),
+        snaps=SnapPair(difference=noise.astype(np.float32), variance=variance, exposure_s=15.0, gap_s=2.0),
     )
 
 

@@ -23,6 +23,7 @@ from processors.differencing.layers import ScienceImage
 from processors.differencing.pipeline import DifferenceResult
 from processors.differencing.planes import DROPPED_CENTRE, has_plane
 from processors.differencing.psf import adaptive_moments
+from processors.differencing.snap_consistency import SnapPair
 from processors.differencing.templates import Template
 from processors.single_frame.background import measure_background
 from processors.single_frame.frames import parse_raw
@@ -69,20 +70,40 @@ class TrapScene:
         mesh: Mesh | None = None,
     ) -> ScienceImage:
         """Reduce the raw snaps with true PSF, coordinates and zero point; each argument replaces one step."""
+        return self.reduced_with_snaps(masters=masters, skip=skip, combination=combination, mesh=mesh)[0]
+
+    def reduced_with_snaps(
+        self,
+        *,
+        masters: MasterCalibrations | None = None,
+        skip: Set[str] = frozenset(),
+        combination: Callable[..., CombinedImage] = combine,
+        mesh: Mesh | None = None,
+    ) -> tuple[ScienceImage, SnapPair]:
+        """Reduce the raw snaps as `reduced` does, and return what the snaps say apart too."""
         frames = [parse_raw(file) for file in self.snaps.files]
         combined = combination([correct(frame, masters or self.snaps.masters, skip=skip) for frame in frames])
         image, mask = combined.image, combined.mask
         interpolate_bad(image, mask, int(MaskPlane.BAD), 8)
         image = image - (mesh or masked_mesh)(image, mask)
         scale = np.float32(self.scene.science.electrons_per_nanojansky * self.snaps.response.throughput)
-        science = self.scene.science
-        return ScienceImage(
+        science, apart = self.scene.science, combined.snaps
+        assert apart.difference is not None
+        assert apart.difference_variance is not None
+        reduced = ScienceImage(
             image=(image / scale).astype(np.float32),
             variance=(combined.variance / scale**2).astype(np.float32),
             mask=mask | (science.mask & np.uint16(MaskPlane.EDGE)),
             psf=science.psf,
             wcs=science.wcs,
         )
+        pair = SnapPair(
+            difference=apart.difference / scale,
+            variance=apart.difference_variance / scale**2,
+            exposure_s=15.0,
+            gap_s=3.0,
+        )
+        return reduced, pair
 
 
 @functools.cache

@@ -12,7 +12,8 @@ from scipy.integrate import quad
 from processors.differencing.chains import find_chains, join_chains
 from processors.differencing.detection import PEAK_DTYPE, detect_peaks, psf_response
 from processors.differencing.pipeline import difference
-from processors.differencing.trails import fit_trails, gaussian_mixture
+from processors.differencing.psf import adaptive_moments
+from processors.differencing.trails import TrailFits, TrailPsf, fit_trails, trail_psf
 from tests.support.difference_scenes import Moffat, Scene, add_sources, make_scene
 from tests.support.score_maps import score_white
 
@@ -32,12 +33,15 @@ def trail_image(x: float, y: float, length: float, degrees: float, flux: float, 
     return image
 
 
-def fit(image: np.ndarray, start: list[float]) -> tuple[np.ndarray, np.ndarray, float, float]:
-    mixture = gaussian_mixture(PSF.draw(0, 0), 1.75)[None]
-    variance, usable = np.full(SHAPE, SIGMA**2), np.ones(SHAPE, bool)
-    values, covariances, chi2, _, good, point = fit_trails(image, variance, usable, np.array([start]), mixture)
-    assert good[0]
-    return values[0], covariances[0], float(chi2[0]), float(point[0])
+def fit(image: np.ndarray, start: list[float]) -> TrailFits:
+    """Fit from x, y, flux, length and angle (degrees)."""
+    x, y, flux, length, degrees = start
+    vector = [length * np.cos(np.radians(degrees)), length * np.sin(np.radians(degrees))]
+    psf = trail_psf(PSF.draw(0, 0), (1.75**2, 1.75**2, 0.0))
+    planes = image.astype("f4"), np.full(SHAPE, SIGMA**2, "f4"), np.ones(SHAPE, bool)
+    found = fit_trails(planes, np.array([[x, y, flux, *vector]]), [psf])
+    assert found.converged[0]
+    return found
 
 
 def noise(seed: int) -> np.ndarray:
@@ -47,25 +51,28 @@ def noise(seed: int) -> np.ndarray:
 @pytest.mark.parametrize(("length", "flux"), [(3.0, 2e4), (12.0, 2e4), (100.0, 6e4), (300.0, 2e5)])
 def test_length_angle_and_flux_are_those_drawn(length: float, flux: float) -> None:
     drawn = trail_image(210.3, 130.7, length, 25.0, flux)
-    values, covariance, chi2, point = fit(drawn + noise(11), [209.0, 131.0, flux, 1.15 * length, np.radians(27.0)])
-    error = np.sqrt(np.diag(covariance))
-    assert values[3] == pytest.approx(length, abs=max(0.06 * length, 4 * error[3]))
-    assert np.degrees(values[4]) == pytest.approx(25.0, abs=4 * np.degrees(error[4]) + 0.1)
-    assert values[2] == pytest.approx(flux, rel=0.02)
-    assert values[:2] == pytest.approx([210.3, 130.7], abs=0.3)
-    assert chi2 < point - 16
+    found = fit(drawn + noise(11), [209.0, 131.0, flux, 1.15 * length, 27.0])
+    x, y, fitted, dx, dy = found.values[0]
+    length_error, angle_error = (float(e[0]) for e in found.errors)
+    assert found.length[0] == pytest.approx(length, abs=max(0.06 * length, 4 * length_error))
+    assert np.degrees(np.arctan2(dy, dx)) == pytest.approx(25.0, abs=4 * np.degrees(angle_error) + 0.1)
+    assert fitted == pytest.approx(flux, rel=0.02)
+    assert (x, y) == pytest.approx((210.3, 130.7), abs=0.3)
+    assert found.chi2[0] < found.point_chi2[0] - 16
+    assert np.isnan(found.turned_chi2[0])
 
 
 def test_errors_are_those_of_repeated_fits() -> None:
     drawn = trail_image(210.0, 130.0, 15.0, -40.0, 8e3)
-    fits = [fit(drawn + noise(seed), [210.0, 130.0, 8e3, 14.0, np.radians(-40.0)]) for seed in range(40, 70)]
-    scatter = np.std([f[0] for f in fits], axis=0)
-    claimed = np.sqrt(np.mean([np.diag(f[1]) for f in fits], axis=0))
+    fits = [fit(drawn + noise(seed), [210.0, 130.0, 8e3, 14.0, -40.0]) for seed in range(40, 70)]
+    scatter = np.std([f.values[0] for f in fits], axis=0)
+    claimed = np.sqrt(np.mean([np.diag(f.covariances[0]) for f in fits], axis=0))
     np.testing.assert_allclose(scatter / claimed, 1.0, atol=0.4)
+    lengths = np.std([f.length[0] for f in fits]) / np.mean([f.errors[0][0] for f in fits])
+    assert lengths == pytest.approx(1.0, abs=0.4)
 
 
 def test_the_model_is_the_integral_of_a_gaussian_along_a_line() -> None:
-    mixture = np.array([[[1.0, 2.0]]])
     length, angle = 9.0, 0.6
     image = np.zeros((61, 61))
     for row in range(20, 41):
@@ -80,9 +87,27 @@ def test_the_model_is_the_integral_of_a_gaussian_along_a_line() -> None:
             )[0]
     usable = np.zeros((61, 61), bool)
     usable[20:41, 20:41] = True
-    start = np.array([[30.0, 30.0, 0.9, 8.0, 0.5]])
-    values, *_ = fit_trails(1e4 * image, np.ones((61, 61)), usable, start * [1, 1, 1e4, 1, 1], mixture)
-    np.testing.assert_allclose(values[0], [30.2, 29.7, 1e4, length, angle], rtol=1e-3)
+    start = np.array([[30.0, 30.0, 0.9e4, 8.0 * np.cos(0.5), 8.0 * np.sin(0.5)]])
+    psf = TrailPsf(mixture=np.array([[1.0, 2.0]]), stretch=np.eye(2))
+    values = fit_trails(((1e4 * image).astype("f4"), np.ones((61, 61), "f4"), usable), start, [psf]).values[0]
+    vector = [length * np.cos(angle), length * np.sin(angle)]
+    np.testing.assert_allclose(values, [30.2, 29.7, 1e4, *vector], rtol=1e-3)
+
+
+def test_an_elongated_point_is_no_trail() -> None:
+    psf = Moffat(4.0, e1=0.08)
+    image = np.zeros(SHAPE)
+    add_sources(image, psf, [210.2], [130.4], [1e5])
+    drawn = psf.draw(0, 0)
+    half = float(drawn.shape[0] // 2)
+    own = trail_psf(drawn, adaptive_moments(drawn, half, half, 1.5, half)[:3])
+    round_psf = TrailPsf(mixture=own.mixture, stretch=np.eye(2))
+    planes = (image + noise(16)).astype("f4"), np.full(SHAPE, SIGMA**2, "f4"), np.ones(SHAPE, bool)
+    start = np.array([[210.0, 130.0, 1e5, 2.0, 0.0]])
+    # With a round PSF its shape is taken for a trail of two pixels.
+    assert fit_trails(planes, start, [round_psf]).length[0] > 1.5
+    found = fit_trails(planes, start, [own])
+    assert found.length[0] < 1.0
 
 
 def scored(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +128,13 @@ def test_the_pieces_of_a_long_trail_are_one_chain(flux: float, gap: float) -> No
     left, by_index = join_chains(peaks, chains)
     assert len(left) == 1 + len(peaks) - len(chain.members)
     assert by_index == {0: chain}
+
+
+def test_trails_that_meet_are_two_chains() -> None:
+    image = trail_image(150.0, 120.0, 160.0, 10.0, 1e5) + trail_image(255.0, 160.0, 120.0, 80.0, 1e5)
+    snr, peaks = scored(image + noise(17))
+    angles = sorted(np.degrees(chain.angle) % 180 for chain in find_chains(snr, peaks, 4.0))
+    assert angles == [pytest.approx(10.0, abs=2), pytest.approx(80.0, abs=3)]
 
 
 def test_a_source_that_the_trail_passes_is_left_alone() -> None:
