@@ -206,7 +206,7 @@ TOPICS: tuple[Topic, ...] = (
         retention_days=None,
         max_message_mb=15,
         producers=("association",),
-        consumers=("association", "distribution", "daymops"),
+        consumers=("association", "distribution", "quality", "daymops"),
         summary="every change of grouping, in order",
     ),
     Topic(

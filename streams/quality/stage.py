@@ -1,7 +1,8 @@
-"""The quality stage: a pure fold of jobs, closed visits and manifests into `quality-metrics`.
+"""The quality stage: a pure fold of jobs, closed visits, associations and manifests into `quality-metrics`.
 
 Each accepted detector job gives the quality of its detector at once. A visit's is written when the visit is closed and again,
-with latencies, when its manifest comes; the topic is compacted, so the newest stays.
+with the clock as its known asteroids see it, when it is associated, and with latencies, when its manifest comes; the topic is
+compacted, so the newest stays.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from processors.quality.metrics import VISIT_THRESHOLDS, judge, summarise_visit
 from schemas.events import (
     AlertManifest,
     Announced,
+    AssociationDecision,
     JobEvent,
     JobKind,
     OutcomeStatus,
@@ -21,6 +23,7 @@ from schemas.events import (
     VisitClosed,
     VisitEvent,
 )
+from streams.quality.clock import NightClock, checked
 from streams.stage import Incoming, Outgoing, StageSpec
 
 __all__ = ["QualityState", "VisitQuality", "quality_spec", "fold"]
@@ -41,6 +44,7 @@ class VisitQuality:
     """Detector to its metrics."""
     closed: bool = False
     latencies: Mapping[str, float] = field(default_factory=dict)
+    clock: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class QualityState:
     """Recent visits by id, as text."""
 
     visits: Mapping[str, VisitQuality] = field(default_factory=dict)
+    clock: NightClock = field(default_factory=NightClock)
 
 
 def quality_spec(instrument: str) -> StageSpec[QualityState]:
@@ -58,7 +63,7 @@ def quality_spec(instrument: str) -> StageSpec[QualityState]:
 
     return StageSpec(
         stage="quality",
-        topics=("visit-events", "jobs", "alert-manifests"),
+        topics=("visit-events", "jobs", "association-log", "alert-manifests"),
         initial=QualityState(),
         state_type=QualityState,
         handle=handle,
@@ -76,6 +81,8 @@ def fold(state: QualityState, event: object, instrument: str) -> tuple[QualitySt
     if isinstance(event, JobEvent) and event.kind is JobKind.DETECTOR and isinstance(event.fact, Succeeded):
         visit = _measured(_visit(state, event.visit, instrument), event.detectors[0], event.fact)
         return _with(state, visit), [_of_detector(visit, event.detectors[0])]
+    if isinstance(event, AssociationDecision):
+        return _associated(state, event, instrument)
     if isinstance(event, AlertManifest):
         visit = _visit(state, event.visit, instrument)
         latencies = {
@@ -98,7 +105,18 @@ def _with(state: QualityState, visit: VisitQuality) -> QualityState:
     visits = dict(state.visits) | {str(visit.visit): visit}
     for key in sorted(visits, key=int)[: max(0, len(visits) - _KEPT_VISITS)]:
         del visits[key]
-    return QualityState(visits=visits)
+    return replace(state, visits=visits)
+
+
+def _associated(
+    state: QualityState, decision: AssociationDecision, instrument: str
+) -> tuple[QualityState, list[Outgoing]]:
+    clock, metrics = checked(state.clock, decision)
+    state = replace(state, clock=clock)
+    if not metrics:
+        return state, []
+    visit = replace(_visit(state, decision.visit, instrument), clock=metrics)
+    return _with(state, visit), [_of_visit(visit)]
 
 
 def _measured(visit: VisitQuality, detector: int, fact: Succeeded) -> VisitQuality:
@@ -128,7 +146,7 @@ def _of_detector(visit: VisitQuality, detector: int) -> Outgoing:
 
 def _of_visit(visit: VisitQuality) -> Outgoing:
     detectors = [visit.detectors[key] for key in sorted(visit.detectors, key=int)]
-    values = summarise_visit(detectors, planned=visit.planned) | dict(visit.latencies)
+    values = summarise_visit(detectors, planned=visit.planned) | dict(visit.latencies) | dict(visit.clock)
     verdict = judge(values, VISIT_THRESHOLDS)
     record = QualityMetrics(
         instrument=visit.instrument,
