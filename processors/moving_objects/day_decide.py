@@ -21,7 +21,7 @@ from processors.moving_objects.day_attribution import (
     joint_matches,
 )
 from processors.moving_objects.day_candidates import NightCandidates
-from processors.moving_objects.day_holdings import CLAIM, Fitted, claims_of, fitted_objects
+from processors.moving_objects.day_holdings import CLAIM, Fitted, claims_of, fitted_objects, lasting
 from processors.moving_objects.day_past import found_before, past_of
 from processors.moving_objects.day_state import HELD, DayRules, DayState, How, nights_of, no_holdings
 from processors.moving_objects.detections import validated_detections
@@ -100,7 +100,9 @@ def decide_night(
     linking, changed = _rejoined(state, linking, changed, given, sky)
     fitted = fitted_objects(state, claims_of(state, linking, changed, given.ours), sky)
     if len(fitted.objects) > rules.objects_most:
-        raise DayTooLargeError(f"{len(fitted.objects)} objects exceed the {rules.objects_most} that the settings allow.")
+        raise DayTooLargeError(
+            f"{len(fitted.objects)} objects exceed the {rules.objects_most} that the settings allow."
+        )
     before = np.concatenate([state.past, _left(state, linking)])
     after, fitted = _with_precovered(state, linking, fitted, before, sky, rules)
     merged = _merged(state, changed, after)
@@ -136,9 +138,7 @@ def _attributed(state: DayState, tonight: Array, known: Array, sky: Sky, rules: 
     rest = tonight[got.owner < 0]
     ours = _holdings(tonight, got, orbits, got.owner >= first)
     if catalogue is not None and len(inactive):
-        uncertain = Uncertain(
-            objects=inactive, held=_held_by(state.held, inactive), catalogue=catalogue, first=first
-        )
+        uncertain = Uncertain(objects=inactive, held=_held_by(state.held, inactive), catalogue=catalogue, first=first)
         owner = attribute_uncertain(rest, uncertain, sky, rules.nightly.tracklets)
         nothing = np.full(len(rest), np.nan)
         further = Attributed(owner=owner, east_arcsec=nothing, north_arcsec=nothing)
@@ -207,7 +207,7 @@ def _as_claims(fitted: Fitted) -> Array:
 def _left(state: DayState, linking: NightlyState) -> Array:
     """Return the detections that left the window tonight."""
     rows = state.linking.detections
-    return rows[~np.isin(rows["detection_id"], linking.detections["detection_id"])]
+    return np.asarray(rows[~np.isin(rows["detection_id"], linking.detections["detection_id"])])
 
 
 def _imported(state: DayState, given: _Given, linking: NightlyState) -> Array:
@@ -223,9 +223,7 @@ def _merged(state: DayState, changed: LinkedNight, after: DayState) -> dict[str,
     name = {int(row["link_id"]): str(row["designation"]) for row in np.concatenate([after.objects, state.objects])}
     into, merged = dict(changed.joined), dict[str, str]()
     for row in state.objects[~np.isin(state.objects["designation"], after.objects["designation"])]:
-        link = int(row["link_id"])
-        while link in into and into[link] != link:
-            link = into[link]
+        link = lasting(int(row["link_id"]), into)
         if link != int(row["link_id"]) and link in name:
             merged[str(row["designation"])] = name[link]
     return merged
@@ -263,4 +261,4 @@ def _held_by(held: Array, objects: Array) -> list[Array]:
 
 
 def _sorted(held: Array) -> Array:
-    return held[np.argsort(held["detection_id"], kind="stable")]
+    return np.asarray(held[np.argsort(held["detection_id"], kind="stable")])

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from processors.moving_objects.day_attribution import Sky
-from processors.moving_objects.day_state import HELD, OBJECT, DayState, How, no_holdings, nights_of
+from processors.moving_objects.day_state import HELD, OBJECT, DayState, How, nights_of, no_holdings
 from processors.moving_objects.discoveries import Discoveries, orbits_of_links
 from processors.moving_objects.linking_nightly import LinkedNight, NightlyState
 from schemas.detections import DETECTION
 from schemas.orbits import ORBIT_ROW, states_of
 
-__all__ = ["Fitted", "claims_of", "fitted_objects", "held_rows"]
+__all__ = ["CLAIM", "Fitted", "claims_of", "fitted_objects", "lasting"]
 
 Array = np.ndarray[Any, Any]
 
@@ -71,7 +72,8 @@ def claims_of(before: DayState, after: NightlyState, changed: LinkedNight, attri
     every = every[np.lexsort((every["how"], every["detection_id"]))]
     every = every[np.diff(every["detection_id"], prepend=-1) != 0]
     every = every[np.lexsort((every["detection_id"], every["link_id"]))]
-    return every[~np.isin(every["link_id"], _too_short(every[np.isin(every["link_id"], changed.dissolved)]))]
+    short = _too_short(every[np.isin(every["link_id"], changed.dissolved)])
+    return np.asarray(every[~np.isin(every["link_id"], short)])
 
 
 def fitted_objects(before: DayState, claims: Array, sky: Sky) -> Fitted:
@@ -80,7 +82,7 @@ def fitted_objects(before: DayState, claims: Array, sky: Sky) -> Fitted:
     An object whose new fit does not converge keeps its orbit; a link without any orbit is no object yet.
     """
     edges = np.flatnonzero(np.diff(claims["link_id"], prepend=-1, append=-1))
-    parts = [claims[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)] if len(claims) else []
+    parts = [claims[a:b] for a, b in pairwise(edges)] if len(claims) else []
     had = {int(row["link_id"]): row for row in before.objects}
     ids_before = _ids_of(before)
     again = [p for p in parts if ids_before.get(int(p["link_id"][0])) != p["detection_id"].tobytes()]
@@ -97,7 +99,7 @@ def fitted_objects(before: DayState, claims: Array, sky: Sky) -> Fitted:
             reasons[str(rows[-1]["designation"])] = found.orbits.reasons[n]
         elif link in had:
             rows.append(had[link])
-            held.append(held_rows(part, had[link], held_before))
+            held.append(_kept_rows(part, had[link], held_before))
     objects = np.array(rows, OBJECT) if rows else np.zeros(0, OBJECT)
     every = np.concatenate(held) if held else no_holdings()
     return Fitted(
@@ -130,7 +132,7 @@ def _fit(parts: list[Array], had: Mapping[int, Any], sky: Sky) -> _Found:
     return _Found(link_ids=[by_members[m] for m in orbits.members], orbits=orbits)
 
 
-def held_rows(claims: Array, row: Any, known: Mapping[int, Any]) -> Array:
+def _kept_rows(claims: Array, row: Any, known: Mapping[int, Any]) -> Array:
     """Return an object's claims as holdings; offsets are those that were known of the same holder, NaN otherwise."""
     held = _held(claims, row, np.full((len(claims), 2), np.nan))
     for one in held:
@@ -162,10 +164,7 @@ def _ids_of(state: DayState) -> dict[int, bytes]:
     rows = _claims(state.held[state.of_ours()], state.objects)
     rows = rows[np.lexsort((rows["detection_id"], rows["link_id"]))]
     edges = np.flatnonzero(np.diff(rows["link_id"], prepend=-1, append=-1)) if len(rows) else np.zeros(0, np.int64)
-    return {
-        int(rows["link_id"][a]): rows["detection_id"][a:b].tobytes()
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    }
+    return {int(rows["link_id"][a]): rows["detection_id"][a:b].tobytes() for a, b in pairwise(edges)}
 
 
 def _claims(held: Array, objects: Array) -> Array:
@@ -185,17 +184,19 @@ def _of_links(linking: NightlyState) -> Array:
     return rows
 
 
+def lasting(link_id: int, into: Mapping[int, int]) -> int:
+    """Return the identifier that a link has after all joins, each an ended one and the one that holds its members now."""
+    seen = {link_id}
+    while link_id in into and into[link_id] not in seen:
+        link_id = into[link_id]
+        seen.add(link_id)
+    return link_id
+
+
 def _lasting(link_ids: Array, joined: tuple[tuple[int, int], ...]) -> Array:
-    """Return the identifier that each link has after all joins."""
     into = dict(joined)
     each, inverse = np.unique(link_ids, return_inverse=True)
-    for k, link in enumerate(each.tolist()):
-        seen = {link}
-        while link in into and into[link] not in seen:
-            link = into[link]
-            seen.add(link)
-        each[k] = link
-    return np.asarray(each[inverse], np.int64)
+    return np.array([lasting(one, into) for one in each.tolist()], np.int64)[inverse]
 
 
 def _too_short(claims: Array) -> Array:

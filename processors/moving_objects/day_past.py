@@ -42,7 +42,12 @@ def found_before(fitted: Fitted, new: Array, past: Array, sky: Sky, rules: Preco
     for name in ORBIT_ROW.names or ():
         orbits[name] = objects[name]
     found = precover(
-        orbits, _holdings(fitted.held, objects, sky), free, sky.observers(free), solar_system=sky.solar_system, rules=rules
+        orbits,
+        _holdings(fitted.held, objects, sky),
+        free,
+        sky.observers(free),
+        solar_system=sky.solar_system,
+        rules=rules,
     )
     claims = np.zeros(len(found), CLAIM)
     order = np.argsort(free["detection_id"], kind="stable")

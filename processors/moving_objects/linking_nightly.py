@@ -146,7 +146,8 @@ def link_night(
     tonight = int(night_numbers(new["midpoint_mjd_tai"])[-1])
     state, retired = _without_old(state, tonight - rules.window_nights)
     window, fresh = _opened(state, new, new_observers, rules)
-    links, dissolved = _carried(state, window)
+    links, dissolved, freed = _carried(state, window)
+    _restore(window, freed, np.concatenate([state.observers, new_observers]), rules)
     ids = links[1]
     before = np.diff(links[0].offsets)
     known = _recognised(window, links[0], fresh, rules)
@@ -221,8 +222,8 @@ def _opened(state: NightlyState, new: Array, observers: Array, rules: NightlyRul
     return window, window.tracklets.where(tonight)
 
 
-def _carried(state: NightlyState, window: Window) -> tuple[tuple[Candidates, Array], Array]:
-    """Return the links at the window's epoch with their identifiers, and those that no longer fit."""
+def _carried(state: NightlyState, window: Window) -> tuple[tuple[Candidates, Array], Array, Array]:
+    """Return the links at the window's epoch with their identifiers, those that no longer fit, and detections set free."""
     links = _rebased(state, window)
     fits, _ = fitted(links, window.rows, window.view, window.epoch)
     owner = np.full(len(window.detections), -1, np.int64)
@@ -231,7 +232,24 @@ def _carried(state: NightlyState, window: Window) -> tuple[tuple[Candidates, Arr
     window.taken[free] = False
     which = owner[kept.members[kept.offsets[:-1]]] if len(kept) else np.zeros(0, np.int64)
     gone = np.setdiff1d(np.arange(len(links)), which)
-    return (kept, state.link_ids[which]), np.sort(state.link_ids[gone])
+    return (kept, state.link_ids[which]), np.sort(state.link_ids[gone]), free
+
+
+def _restore(window: Window, freed: Array, observers: Array, rules: NightlyRules) -> None:
+    """Put the tracklets of detections that were set free back into the pool: they left it when their link was accepted."""
+    if not len(freed):
+        return
+    rows = np.flatnonzero(np.isin(window.nights, window.nights[freed]) & ~window.taken)
+    formed = form_tracklets(window.detections[rows], observers[rows], rules.tracklets)
+    formed = replace(formed, members=rows[formed.members])
+    loose = np.ones(len(window.detections), bool)
+    loose[freed] = False
+    formed = formed.where(~formed.untouched(~loose))
+    likely = plausible_tracklets(window.detections, formed, window.index, rules.pruning)
+    likely &= formed.untouched(stationary_detections(window.detections, rules.pruning))
+    both = joined([window.tracklets, formed.where(likely)], [0, 0])
+    first, last = both.members[both.offsets[:-1]], both.members[both.offsets[1:] - 1]
+    window.tracklets = both.where(np.lexsort((last, first, both.night)))
 
 
 def _rebased(state: NightlyState, window: Window) -> Candidates:

@@ -213,7 +213,8 @@ class DayMopsDecision:
     orbits: Claim
     """Table of orbits that are new, better, merged or given up: the columns of ``schemas.orbits.ORBIT_ROW``, and change (text:
     new, better, merged, withdrawn), chi2 (float64), reportable (int8), reasons (text, one sentence after the other between line
-    feeds), merged_into (text, empty for none)."""
+    feeds), merged_into (text, empty for none), tracklets (int64, how many it holds: their identifiers stand in
+    ``orbit_tracklets``)."""
     reassigned: Claim
     """Table of DIASources that now belong to a Solar System object, or no longer, in order of their identifiers:
     dia_source_id (int64), ss_object_id (int64, 0: it belongs to none any more), designation (text, empty for none), and how far
@@ -225,6 +226,12 @@ class DayMopsDecision:
     """Counts and costs that do not vary, for people."""
     tracklet_members: Claim | None = None
     """Table of one column, dia_source_id (int64): the members of the tracklets, tracklet by tracklet, each ascending."""
+    orbit_tracklets: Claim | None = None
+    """Table of one column, tracklet_id (int64): all tracklets of the orbits, orbit by orbit, each ascending."""
+    nights: tuple[int, ...] = ()
+    """Nights that were linked in this decision, ascending: its own, and later ones again where it came late."""
+    detections: Claim | None = None
+    """Table of the night's candidates (``schemas.detections.DETECTION``), in their canonical order."""
     association_end: int = 0
     """Offset after the last decision of association's log that was taken into account."""
     known_orbits: Claim | None = None
