@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help setup night up stop test check lint types bench docs lock clean
+.PHONY: help setup night up stop test check lint types bench train-reliability docs lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 	@echo "Setting up the Python environment in $(VENV) (once; about 0.8 GB to download)"
@@ -47,6 +47,9 @@ types: $(READY)
 
 bench: $(READY)  ## Measure our CPU beside named peers, as ratios
 	$(BIN)/python -m tests.benchmarks
+
+train-reliability: $(READY)  ## Train the reliability model on simulated scenes (15 CPU minutes) and write its report
+	$(BIN)/python -m tests.training
 
 docs: $(READY)  ## Write the generated reference pages and pictures again
 	$(BIN)/python -m streams.reference

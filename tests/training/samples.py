@@ -102,7 +102,9 @@ def table_of(rows: Rows) -> NDArray[np.float32]:
     return np.column_stack([rows[name] for name in FEATURE_NAMES]).astype(np.float32).reshape(len(rows), -1)
 
 
-def label_sources(x: Rows, y: Rows, changes: Rows) -> tuple[NDArray[Any], NDArray[np.int8]]:
+def label_sources(
+    x: Rows, y: Rows, changes: Rows, *, reach: float = MATCH_PIXELS
+) -> tuple[NDArray[Any], NDArray[np.int8]]:
     """Return kind and label of sources.
 
     Parameters
@@ -111,6 +113,8 @@ def label_sources(x: Rows, y: Rows, changes: Rows) -> tuple[NDArray[Any], NDArra
         Their positions, pixels.
     changes
         What changed: kind, x, y, length in pixels and direction in degrees from +x towards +y.
+    reach
+        Farthest that a source lies from its change, pixels.
     """
     kind, label = np.full(len(x), "none", "U12"), np.zeros(len(x), np.int8)
     if not len(changes) or not len(x):
@@ -119,7 +123,7 @@ def label_sources(x: Rows, y: Rows, changes: Rows) -> tuple[NDArray[Any], NDArra
     distance, index = cKDTree(places).query(np.column_stack([x, y]).astype(float))
     nearest = changes["kind"][owner[index]]
     kind[distance < NEAR_PIXELS], label[distance < NEAR_PIXELS] = "near", -1
-    on = distance < MATCH_PIXELS
+    on = distance < reach
     kind[on], label[on] = nearest[on], 1
     label[on & (nearest == "glint")] = -1
     return kind, label
