@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from processors import forced
 from processors.differencing import pipeline as differencing
 from processors.differencing.completeness import CompletenessCurve, measure_completeness, metrics_of
 from processors.differencing.layers import VisitInfo
+from processors.differencing.reliability import ReliabilityModel, score_sources
+from processors.differencing.snap_consistency import SnapPair
 from processors.differencing.templates import Template, TemplateChoice
 from processors.single_frame import pipeline as single_frame
 from processors.single_frame.frames import RawFrame
@@ -26,7 +28,7 @@ from processors.single_frame.products import CalibratedImage
 from schemas.camera import Camera, Detector
 from schemas.raw import MasterCalibrations
 
-__all__ = ["DetectorInputs", "DetectorProducts", "process_detector"]
+__all__ = ["DetectorInputs", "DetectorProducts", "process_detector", "snap_pair"]
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -47,6 +49,8 @@ class DetectorInputs:
     visit: int
     known: NDArray[Any] | None = None
     """Objects to measure at: diaObjectId, ra, dec in degrees."""
+    reliability: ReliabilityModel | None = None
+    """Scores the DIASources; without it their reliability is null."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +77,8 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
     inputs
         Frames, calibrations, catalogue, template, known objects.
     step
-        Called with the name of each step (single_frame, read, difference, fakes, forced) and entered around it, for clocks and
-        progress.
+        Called with the name of each step (single_frame, read, difference, reliability, fakes, forced) and entered around it,
+        for clocks and progress.
 
     Raises
     ------
@@ -93,7 +97,10 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
         science = differencing.ScienceImage(
             image=image.image, variance=image.variance, mask=image.mask, psf=image.psf, wcs=image.wcs
         )
-        result = differencing.difference(science, template, info=info)
+        result = differencing.difference(science, template, info=info, snaps=snap_pair(inputs.raws, image))
+    if inputs.reliability is not None:
+        with step("reliability"):
+            result = replace(result, sources=score_sources(inputs.reliability, result, result.sources))
     with step("fakes"):
         curve = measure_completeness(result, visit=inputs.visit, detector=inputs.detector.id)
     with step("forced"):
@@ -124,6 +131,26 @@ def _visit_info(inputs: DetectorInputs, image: CalibratedImage) -> VisitInfo:
         midpoint_mjd_tai=image.midpoint_mjd_tai,
         exposure_time=image.exposure_time,
         processed_mjd_tai=max(raw.exposure.end_mjd_tai for raw in inputs.raws),
+    )
+
+
+def snap_pair(raws: Sequence[RawFrame], image: CalibratedImage) -> SnapPair | None:
+    """Return the two snaps of a calibrated visit as differencing reads them; None when there is one.
+
+    Parameters
+    ----------
+    raws
+        The visit's raw frames.
+    image
+        What was made of them.
+    """
+    difference, variance = image.snaps.difference, image.snaps.difference_variance
+    if difference is None or variance is None:
+        return None
+    first, second = sorted((raw.exposure for raw in raws), key=lambda exposure: exposure.snap)
+    gap_s = 86400.0 * (second.begin_mjd_tai - first.end_mjd_tai)
+    return SnapPair(
+        difference=difference, variance=variance, exposure_s=first.exposure_time, gap_s=max(round(gap_s, 3), 0.0)
     )
 
 

@@ -27,6 +27,7 @@ from schemas.tables import Claim, Table
 from streams.detectors.inputs import JobInputs
 from streams.detectors.stamps import pack_stamps
 from streams.detectors.task import JobFailure, JobProduct, JobTask
+from streams.reliability import packaged_model
 
 __all__ = ["DetectorBench", "initialise", "run"]
 
@@ -45,6 +46,7 @@ class DetectorBench:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._inputs = JobInputs(objects)
+        self._reliability = packaged_model()
 
     def run(self, task: JobTask) -> JobProduct:
         """Do one job; whatever goes wrong is in the product."""
@@ -75,6 +77,7 @@ class DetectorBench:
             detector=detector,
             visit=task.visit,
             known=known,
+            reliability=self._reliability,
         )
         products = process_detector(inputs, step=clock.step)
         with clock.step("stamps"):
@@ -91,7 +94,7 @@ class DetectorBench:
             metrics=products.metrics,
             cutouts=cutouts,
             calibrated=calibrated,
-            inputs=digests | {"template": products.choice.info.sha256},
+            inputs=digests | {"template": products.choice.info.sha256, "reliability": self._reliability.sha256},
             corners=_corners(products.image),
         )
 

@@ -23,10 +23,11 @@ from schemas.camera import Detector, load_camera
 from schemas.public import field_docs, field_units
 from streams.files.ccd_page import write_page
 from streams.files.release_files import ReleaseFiles
+from streams.reliability import packaged_model
 
 __all__ = ["CcdReport", "run"]
 
-STEPS = ("read", "single_frame", "difference", "fakes", "forced", "write")
+STEPS = ("read", "single_frame", "difference", "reliability", "fakes", "forced", "write")
 """In the order in which they are done."""
 
 Progress = Callable[[str, int, int], None]
@@ -89,6 +90,7 @@ def run(
             detector=detector,
             visit=frames[0].exposure.visit,
             known=None if positions is None else _positions(positions),
+            reliability=packaged_model(),
         )
     products = process_detector(inputs, step=clock.step)
     with clock.step("write"):
@@ -99,6 +101,7 @@ def run(
     metrics = {name: float(value) for name, value in products.metrics.items()} | clock.seconds
     files["metrics"] = out_dir / f"{stem}-metrics.json"
     document = {"visit": products.image.visit, "detector": detector.id, "template": products.choice.info.path}
+    document["reliability"] = packaged_model().sha256
     files["metrics"].write_text(json.dumps(document | {"metrics": metrics}, indent=2) + "\n")
     return CcdReport(files=files, metrics=metrics, template=Path(products.choice.info.path).name)
 

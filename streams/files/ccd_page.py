@@ -114,6 +114,11 @@ def _plots(products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> list
             "Share of injected fakes that were found, and the fitted curve.",
             lambda a: _completeness(a, products),
         ),
+        (
+            "reliability",
+            "Probability that each DIASource is real, by its signal-to-noise.",
+            lambda a: _reliability(a, products),
+        ),
         ("difference", "The difference in units of its noise, with the DIASources.", lambda a: _picture(a, products)),
     ]
 
@@ -193,6 +198,19 @@ def _completeness(axes: Axes, products: DetectorProducts) -> None:
     axes.set(
         xlabel="signal-to-noise of the fake", ylabel="found", ylim=(-0.05, 1.1),
         title=f"50 % at {curve.snr50:.2f} +- {curve.snr50_error:.2f}, {int(curve.injected.sum())} fakes",
+    )  # fmt: skip
+
+
+def _reliability(axes: Axes, products: DetectorProducts) -> None:
+    sources = products.difference.sources
+    scored = sources[np.isfinite(sources["reliability"])]
+    negative = scored["isNegative"] == 1
+    for chosen, colour, name in ((~negative, "tab:cyan", "positive"), (negative, "tab:red", "negative")):
+        axes.scatter(scored["snr"][chosen], scored["reliability"][chosen], s=14, color=colour, label=name)
+    axes.legend()
+    axes.set(
+        title=f"{len(scored)} of {len(sources)} scored; {float(np.sum(1 - scored['reliability'])):.1f} artefacts expected",
+        xlabel="signal-to-noise", ylabel="reliability", xscale="log", ylim=(-0.02, 1.02),
     )  # fmt: skip
 
 

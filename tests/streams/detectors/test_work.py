@@ -82,8 +82,11 @@ def test_a_ccd_gives_the_changes_that_are_there(site: Site) -> None:
         east = (rows["ra"] - change["ra"] + 180) % 360 - 180
         distance = 3600 * np.hypot(east * np.cos(np.radians(change["dec"])), rows["dec"] - change["dec"])
         assert distance.min() < 1.0
-    assert set(product.result.inputs) == {"release", "masters", "refcat", "template", "raw_0", "raw_1"}
+    names = {"release", "masters", "refcat", "template", "reliability", "raw_0", "raw_1"}
+    assert set(product.result.inputs) == names
     assert all(product.result.inputs.values())
+    assert (rows["reliability"] >= 0).all()
+    assert set(rows["reliabilityVersion"]) == {f"trees-{product.result.inputs['reliability'][:8]}"}
 
 
 def test_the_same_input_gives_the_same_bytes_on_another_bench(site: Site) -> None:

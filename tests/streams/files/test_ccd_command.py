@@ -61,7 +61,7 @@ def report(night: Path, tmp_path_factory: pytest.TempPathFactory, steps: list[st
 
 def test_every_step_is_named_as_it_begins(report: CcdReport, steps: list[str]) -> None:
     assert report.files
-    assert steps == ["read", "single_frame", "read", "difference", "fakes", "forced", "write"]
+    assert steps == ["read", "single_frame", "read", "difference", "reliability", "fakes", "forced", "write"]
 
 
 def test_catalogues_agree_in_every_form(report: CcdReport) -> None:
@@ -71,6 +71,13 @@ def test_catalogues_agree_in_every_form(report: CcdReport) -> None:
     assert parquet["diaSourceId"].to_pylist() == votable["diaSourceId"].tolist()
     assert QTable(votable)["psfFlux"].unit == u.nJy
     assert parquet.schema.field("psfFlux").metadata == {b"unit": b"nJy"}
+
+
+def test_every_source_has_a_reliability_and_the_model_is_named(report: CcdReport) -> None:
+    table = pq.read_table(report.files["diasources"])
+    document = json.loads(report.files["metrics"].read_text())
+    assert all(0 <= value <= 1 for value in table["reliability"].to_pylist())
+    assert set(table["reliabilityVersion"].to_pylist()) == {f"trees-{document['reliability'][:8]}"}
 
 
 def test_the_image_has_a_wcs_that_places_the_sources(report: CcdReport) -> None:
