@@ -143,20 +143,30 @@ def fit_trails(
         np.array([[getattr(p, name) for p in both] for both in zip(psfs, own, strict=True)])
         for name in ("mixture", "stretch")
     )
-    covariances, chi2 = np.full((count, 5, 5), np.nan), np.full((count, 3), np.nan)
+    normals, chi2 = np.zeros((count, 5, 5)), np.full((count, 3), np.nan)
     pixels, good = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
     if count:
-        out = (values, covariances, chi2, pixels, good)
-        _fit_all(planes, second, (mixtures, stretches), (gap, *told), used, out)
+        out = (values, normals, chi2, pixels, good)
+        _fit_all((planes, second), (mixtures, stretches), (gap, *told), used, out)
     return TrailFits(
         values=values,
-        covariances=covariances,
+        covariances=_covariances(normals, good),
         chi2=chi2[:, 0],
         point_chi2=chi2[:, 1],
         turned_chi2=chi2[:, 2],
         pixels=pixels,
         converged=good,
     )
+
+
+def _covariances(normals: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Invert normal equations, scaled to a diagonal of 1; NaN where a fit did not converge."""
+    out = np.full(normals.shape, np.nan)
+    for n in np.flatnonzero(good & (np.diagonal(normals, axis1=1, axis2=2) > 0).all(axis=1)):
+        scale = 1 / np.sqrt(np.diag(normals[n]))
+        scale = scale[:, None] * scale
+        out[n] = np.linalg.inv(normals[n] * scale + 1e-9 * np.eye(5)) * scale
+    return out
 
 
 @njit(cache=True)
@@ -213,13 +223,15 @@ def _add_plane(planes: Any, values: Any, psf: Any, told: Any, minus: bool, band:
     """Add a plane to the normal equations for x, y, flux, vector over a band of pixels; return chi squared and pixels."""
     image, variance, usable = planes
     gap, share, shift_x, shift_y = told
-    place, part = 0.25 * (1 + gap), 0.5 * (1 - gap)
-    first, second, work, slope = np.zeros(5), np.zeros(5), np.zeros(4), np.zeros(5)
+    piece, work, slope = np.zeros(5), np.zeros(4), np.zeros(5)
     x0, y0, reach, ux, uy = band[0], band[1], band[2], band[3], band[4]
     whole = gap == 0.0 and not minus
-    a, b, hx, hy = (1.0, 0.0, 0.0, 0.0) if whole else (0.5, 0.5, 0.0, 0.0)
+    place, part = (0.0, 1.0) if whole else (0.25 * (1 + gap), 0.5 * (1 - gap))
+    weights = np.array([1.0, 0.0]) if whole else np.array([0.5, 0.5])
     if minus:
-        a, b, hx, hy = 0.5 * (1 + share), -0.5 * (1 - share), 0.5 * shift_x, 0.5 * shift_y
+        weights[0], weights[1] = 0.5 * (1 + share), -0.5 * (1 - share)
+    else:
+        shift_x, shift_y = 0.0, 0.0
     chi2, used = 0.0, 0
     wide, high = abs(ux) * reach + abs(uy) * _ACROSS, abs(uy) * reach + abs(ux) * _ACROSS
     for row in range(max(0, int(y0 - high)), min(image.shape[0], int(y0 + high) + 2)):
@@ -228,21 +240,19 @@ def _add_plane(planes: Any, values: Any, psf: Any, told: Any, minus: bool, band:
             v = variance[row, column]
             if abs(px * ux + py * uy) > reach or abs(-px * uy + py * ux) > _ACROSS or not usable[row, column] or v <= 0:
                 continue
-            dx, dy = column - values[0], row - values[1]
-            if whole:
-                _half_trail(dx, dy, values[3:], 0.0, 1.0, psf, work, first)
-            else:
-                _half_trail(dx + hx, dy + hy, values[3:], -place, part, psf, work, first)
-                _half_trail(dx - hx, dy - hy, values[3:], place, part, psf, work, second)
-            model = a * first[0] + b * second[0]
-            slope[0] = values[2] * (a * first[1] + b * second[1])
-            slope[1] = values[2] * (a * first[2] + b * second[2])
-            slope[2] = model
-            slope[3] = values[2] * (a * first[3] + b * second[3])
-            slope[4] = values[2] * (a * first[4] + b * second[4])
-            residual = image[row, column] - values[2] * model
+            slope[:] = 0.0
+            for half in range(1 if whole else 2):
+                side = 2.0 * half - 1.0
+                dx, dy = column - values[0] - 0.5 * side * shift_x, row - values[1] - 0.5 * side * shift_y
+                _half_trail(dx, dy, values[3:], side * place, part, psf, work, piece)
+                for i in range(5):
+                    slope[i] += weights[half] * piece[i]
+            residual = image[row, column] - values[2] * slope[0]
             chi2 += residual * residual / v
             used += 1
+            by_flux = slope[0]
+            slope[0], slope[1], slope[2] = values[2] * slope[1], values[2] * slope[2], by_flux
+            slope[3], slope[4] = values[2] * slope[3], values[2] * slope[4]
             for i in range(5):
                 right[i] += slope[i] * residual / v
                 for j in range(i + 1):
@@ -251,84 +261,92 @@ def _add_plane(planes: Any, values: Any, psf: Any, told: Any, minus: bool, band:
 
 
 @njit(cache=True)
-def _normal_of(
-    planes: Any, snaps: Any, values: Any, psfs: Any, told: Any, both: bool, band: Any, equations: Any
-) -> Any:
-    """Fill the normal equations; return chi squared and pixels."""
-    normal, right = equations
-    normal[:], right[:] = 0.0, 0.0
-    chi2, used = _add_plane(planes, values, psfs[0], told, False, band, normal, right)
-    if both:
-        more, count = _add_plane(snaps, values, psfs[1], told, True, band, normal, right)
-        chi2, used = chi2 + more, used + count
-    for i in range(5):
-        for j in range(i):
-            normal[j, i] = normal[i, j]
-    return chi2, used
+def _solve(normal: Any, right: Any, size: int) -> None:
+    """Solve positive definite equations of a size in place; the answer is left in ``right``."""
+    for k in range(size):
+        for i in range(k + 1, size):
+            factor = normal[i, k] / normal[k, k]
+            right[i] -= factor * right[k]
+            for j in range(k, size):
+                normal[i, j] -= factor * normal[k, j]
+    for k in range(size - 1, -1, -1):
+        for j in range(k + 1, size):
+            right[k] -= normal[k, j] * right[j]
+        right[k] /= normal[k, k]
 
 
 @njit(cache=True)
-def _descend(
-    planes: Any, snaps: Any, values: Any, psfs: Any, told: Any, both: bool, band: Any, free: int, equations: Any
-) -> Any:
-    """Find the least chi squared over the first ``free`` parameters (Levenberg-Marquardt); return it, pixels and success."""
-    normal, right = equations
-    damping = 1e-2
-    best, used = _normal_of(planes, snaps, values, psfs, told, both, band, equations)
+def _descend(planes: Any, values: Any, psfs: Any, told: Any, count: int, band: Any, free: int, equations: Any) -> Any:
+    """Find the least chi squared over the first ``free`` parameters (Levenberg-Marquardt); return it, pixels and success.
+
+    ``count`` planes are read. With ``free`` 0 the equations are only filled.
+    """
+    normal, right, kept_normal, kept_right = equations
+    damping, best, pixels = 1e-2, np.inf, 0
     trial = values.copy()
-    for _ in range(40):
-        damped = normal[:free, :free].copy()
-        for i in range(free):
-            damped[i, i] = damped[i, i] * (1 + damping) + 1e-12
-        trial[:] = values
-        trial[:free] += np.linalg.solve(damped, right[:free])
-        length = np.hypot(trial[3], trial[4])
-        far = np.hypot(trial[0] - band[0], trial[1] - band[1]) > band[2] or length > 2 * band[2]
-        old_normal, old_right, score = normal.copy(), right.copy(), np.inf
-        if not far:
-            score, used = _normal_of(planes, snaps, trial, psfs, told, both, band, equations)
+    for _ in range(60):
+        score, used = 0.0, 0
+        normal[:], right[:] = 0.0, 0.0
+        if np.hypot(trial[0] - band[0], trial[1] - band[1]) > band[2] or np.hypot(trial[3], trial[4]) > 2 * band[2]:
+            score = np.inf
+        else:
+            for k in range(count):
+                more, some = _add_plane(planes[k], trial, psfs[k], told, k == 1, band, normal, right)
+                score, used = score + more, used + some
         if score <= best:
             small = best - score < 1e-3
-            values[:], best, damping = trial, score, damping * 0.3
-            if small:
-                return best, used, True
+            for i in range(5):
+                for j in range(i):
+                    normal[j, i] = normal[i, j]
+            kept_normal[:], kept_right[:] = normal, right
+            values[:], best, pixels, damping = trial, score, used, damping * 0.3
+            if small or free == 0:
+                return best, pixels, True
         else:
-            normal[:], right[:] = old_normal, old_right
             damping *= 10
             if damping > 1e6:
-                return best, used, True
-    return best, used, False
+                return best, pixels, best < np.inf
+        normal[:], right[:], trial[:] = kept_normal, kept_right, values
+        for i in range(free):
+            normal[i, i] = normal[i, i] * (1 + damping) + 1e-12
+        _solve(normal, right, free)
+        for i in range(free):
+            trial[i] += right[i]
+    return best, pixels, False
 
 
 @njit(cache=True)
-def _fit_all(planes: Any, snaps: Any, psfs: Any, told: Any, used: Any, out: Any) -> None:
-    """Fit every trail; fill parameters, covariances, chi squared (trail, point, trail backwards), pixels and success."""
-    values, covariances, chi2, pixels, good = out
-    equations = (np.zeros((5, 5)), np.zeros(5))
-    normal, band, spot = equations[0], np.zeros(5), np.zeros(5)
+def _fit_all(planes: Any, psfs: Any, told: Any, used: Any, out: Any) -> None:
+    """Fit every trail; fill parameters, normal equations, chi squared (trail, point, trail backwards), pixels and success.
+
+    In turn: a point, the first guess both ways, the trail from the better of these, and the fitted trail backwards.
+    """
+    values, normals, chi2, pixels, good = out
+    equations = (np.zeros((5, 5)), np.zeros(5), np.zeros((5, 5)), np.zeros(5))
+    normal, band, place = equations[2], np.zeros(5), np.zeros(5)
     for n in range(values.shape[0]):
         own = ((psfs[0][n, 0], psfs[1][n, 0]), (psfs[0][n, 1], psfs[1][n, 1]))
         length = max(np.hypot(values[n, 3], values[n, 4]), _SHORTEST)
         band[0], band[1], band[2] = values[n, 0], values[n, 1], 0.5 * length + _ACROSS
         band[3], band[4] = values[n, 3] / length, values[n, 4] / length
-        spot[:] = values[n]
-        spot[3], spot[4] = 0.0, 0.0
-        chi2[n, 1], _, _ = _descend(planes, snaps, spot, own, told, used[n], band, 3, equations)
-        if used[n]:
-            spot[:] = values[n]
-            spot[3:] *= -1.0
-            ahead, _ = _normal_of(planes, snaps, values[n], own, told, True, band, equations)
-            back, _ = _normal_of(planes, snaps, spot, own, told, True, band, equations)
-            if back < ahead:
-                values[n] = spot
-        chi2[n, 0], pixels[n], good[n] = _descend(planes, snaps, values[n], own, told, used[n], band, 5, equations)
-        if used[n]:
-            spot[:] = values[n]
-            spot[3:] *= -1.0
-            keep = normal.copy()
-            chi2[n, 2], _ = _normal_of(planes, snaps, spot, own, told, True, band, equations)
-            normal[:] = keep
-        if good[n] and np.all(np.diag(normal) > 0):
-            scale = 1 / np.sqrt(np.diag(normal))
-            scaled = normal * scale.reshape(5, 1) * scale.reshape(1, 5) + 1e-9 * np.eye(5)
-            covariances[n] = np.linalg.inv(scaled) * scale.reshape(5, 1) * scale.reshape(1, 5)
+        count, ahead = 2 if used[n] else 1, 0.0
+        for stage in range(5):
+            if not used[n] and stage in (1, 2, 4):
+                continue
+            place[:] = values[n]
+            if stage == 0:
+                place[3:] = 0.0
+            elif stage in (2, 4):
+                place[3:] *= -1.0
+            free = 3 if stage == 0 else 5 if stage == 3 else 0
+            score, some, found = _descend(planes, place, own, told, count, band, free, equations)
+            if stage == 0:
+                chi2[n, 1] = score
+            elif stage == 1:
+                ahead = score
+            elif stage == 2 and score < ahead:
+                values[n, 3:] *= -1.0
+            elif stage == 3:
+                values[n], chi2[n, 0], pixels[n], good[n], normals[n] = place, score, some, found, normal
+            elif stage == 4:
+                chi2[n, 2] = score
