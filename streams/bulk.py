@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from infra.errors import KafkaUnavailableError
 from infra.kafka import error_of, translated
 from streams.stage_codec import Outgoing, StageCodec
+from streams.transaction import Letter
 
 __all__ = ["BulkProducer"]
 
@@ -37,7 +38,7 @@ class BulkProducer:
         count = 0
         for record in records:
             letter = self._codec.letter(record)
-            self._produce(letter.topic, letter.key, letter.value)
+            self._produce(letter)
             count += 1
         return count
 
@@ -57,11 +58,14 @@ class BulkProducer:
             raise KafkaUnavailableError(f"Kafka does not answer: {left} records were not confirmed.")
         return last
 
-    def _produce(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    def _produce(self, letter: Letter) -> None:
+        headers: list[tuple[str, str | bytes | None]] = [*letter.headers]
         while True:
             try:
-                with translated(f"write to {topic}"):
-                    self._producer.produce(topic, key=key, value=value, on_delivery=self._delivered)
+                with translated(f"write to {letter.topic}"):
+                    self._producer.produce(
+                        letter.topic, key=letter.key, value=letter.value, headers=headers, on_delivery=self._delivered
+                    )
             except BufferError:  # librdkafka's queue is full: let it deliver
                 self._producer.poll(0.1)
             else:

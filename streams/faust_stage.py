@@ -70,6 +70,8 @@ class FaustSpec:
     """Name in the group, metrics, dead letters and crash points."""
     topic: str
     """What it reads."""
+    beside: tuple[str, ...] = ()
+    """Further topics that it reads; events of all come one after the other, those of one partition in order."""
     settle_every: int = 1
     """Handled events per commit while there are more to come."""
     settle_after_s: float = 0.1
@@ -150,7 +152,12 @@ class FaustStage:
 
     def _declare_agent(self) -> None:
         topic = self.app.topic(
-            self._spec.topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            self._spec.topic,
+            *self._spec.beside,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
         )
 
         async def consume(stream: Any) -> None:

@@ -3,6 +3,9 @@
 An object's records lie in blocks of a month (30 days). A record remembers the position in the log of updates at which it was
 first applied, so an update that comes again, for whatever reason, finds its records there, changes nothing and gives the same
 packets as the first time, even when the object's history has gone on since.
+
+A correction moves DIASources from one object's history to another's: the one gets their records, the other a record that they were
+released, which takes effect for packets made from then on. It makes no packet itself, and no packet that was made changes.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ __all__ = [
     "HISTORY_DAYS",
     "Record",
     "Reading",
+    "apply_correction",
     "apply_update",
     "assembled_alerts",
     "block_key",
+    "corrected_months",
     "history_name",
     "months_of",
     "month_of",
@@ -41,7 +46,7 @@ _MONTH_DAYS = 30.0
 _KEY = struct.Struct(">qi")
 _HEADER = struct.Struct("<qI")
 _RECORD = struct.Struct("<BqqidqI")
-_SOURCE, _FORCED = 0, 1
+_SOURCE, _FORCED, _RELEASED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ class Record:
     """One encoded record of an object's history."""
 
     kind: int
-    """0 for a DIASource, 1 for a forced source."""
+    """0 for a DIASource, 1 for a forced source, 2 for a DIASource that was released from the object."""
     identifier: int
     """The DIASource's identifier, or the forced source's place in its update."""
     visit: int
@@ -112,12 +117,44 @@ def apply_update(update: ObjectUpdate, offset: int, block: bytes | None) -> tupl
     MalformedPacketError
         When the block is damaged.
     """
+    return _applied(update, offset, block, _records(update, offset))
+
+
+def corrected_months(update: ObjectUpdate) -> list[int]:
+    """Return the months in which a correction's update changes the object's history, ascending."""
+    return sorted({month_of(mjd) for mjd in update.midpoints_mjd_tai})
+
+
+def apply_correction(update: ObjectUpdate, offset: int, month: int, block: bytes | None) -> bytes:
+    """Put what a correction's update changes in a month into its block.
+
+    Parameters
+    ----------
+    update
+        The update; ``update.corrects`` holds.
+    offset
+        Where it was read.
+    month
+        One of ``corrected_months(update)``.
+    block
+        The month's block, None where there is none yet.
+
+    Raises
+    ------
+    MalformedPacketError
+        When the block is damaged.
+    """
+    changed = [record for record in _corrected(update, offset) if month_of(record.midpoint_mjd_tai) == month]
+    return _applied(update, offset, block, changed)[0]
+
+
+def _applied(update: ObjectUpdate, offset: int, block: bytes | None, records: list[Record]) -> tuple[bytes, int]:
     before = Reading(last_offset=-1, records=()) if block is None else unpack_block(block)
     same = [r for r in before.records if (r.visit, r.sequence) == (update.visit, update.sequence)]
     last = max(before.last_offset, offset)
     if same:
         return pack_block(last, before.records), same[0].applied_at
-    return pack_block(last, (*before.records, *_records(update, offset))), offset
+    return pack_block(last, (*before.records, *records)), offset
 
 
 def assembled_alerts(update: ObjectUpdate, applied_at: int, blocks: Iterable[bytes | None]) -> list[AssembledAlert]:
@@ -144,7 +181,7 @@ def assembled_alerts(update: ObjectUpdate, applied_at: int, blocks: Iterable[byt
         if record.applied_at <= applied_at and record.midpoint_mjd_tai >= seen - HISTORY_DAYS
     ]
     records.sort(key=lambda r: (r.midpoint_mjd_tai, r.visit, r.sequence, r.identifier))
-    sources = [r.data for r in records if r.kind == _SOURCE and r.midpoint_mjd_tai < seen]
+    sources = [r.data for r in _owned(records) if r.midpoint_mjd_tai < seen]
     forced = [r.data for r in records if r.kind == _FORCED and r.midpoint_mjd_tai <= seen]
     parts = PacketParts(
         dia_source=b"",
@@ -212,6 +249,32 @@ def unpack_block(block: bytes) -> Reading:
     if at != len(block):
         raise MalformedPacketError("A block of an object's history is damaged; rebuild it from its changelog.")
     return Reading(last_offset=last_offset, records=tuple(records))
+
+
+def _owned(records: Iterable[Record]) -> list[Record]:
+    """Return the DIASources that the object has, in the order given: came and was not released, or came again."""
+    newest: dict[int, Record] = {}
+    for record in records:
+        if record.kind != _FORCED and record.applied_at >= newest.get(record.identifier, record).applied_at:
+            newest[record.identifier] = record
+    return [r for r in records if r.kind == _SOURCE and newest[r.identifier] is r]
+
+
+def _corrected(update: ObjectUpdate, offset: int) -> list[Record]:
+    named = [(_SOURCE, *pair) for pair in zip(update.dia_source_ids, update.diasources, strict=True)]
+    named += [(_RELEASED, identifier, b"") for identifier in update.released]
+    return [
+        Record(
+            kind=kind,
+            identifier=identifier,
+            visit=update.visit,
+            sequence=update.sequence,
+            midpoint_mjd_tai=mjd,
+            applied_at=offset,
+            data=data,
+        )
+        for (kind, identifier, data), mjd in zip(named, update.midpoints_mjd_tai, strict=True)
+    ]
 
 
 def _records(update: ObjectUpdate, offset: int) -> list[Record]:

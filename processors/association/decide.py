@@ -58,6 +58,8 @@ class VisitToDecide:
     """Results that cannot be read, as ``detector:<number>``, with the reason."""
     predicted: Predicted | None = None
     """The known moving objects of the field."""
+    last_readout_sent_unix_s: float = 0.0
+    """When the telescope sent the last end of read-out; only carried through, for latencies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,7 @@ def decide(
         moving=Table.from_array(moving.sources),
         circumstances=Table.from_array(moving.circumstances),
         mpc_orbits=moving.mpc_orbits,
+        last_readout_sent_unix_s=visit.last_readout_sent_unix_s,
     )
 
 
@@ -260,7 +263,7 @@ def _forced_rows(results: Sequence[DetectorResult], view: History, refused: dict
     """Return the forced sources of known objects, in order of object and detector, with their identifiers."""
     claimed = [result.forced.to_array()["diaObjectId"] for result in results if result.forced.rows]
     known = np.unique(np.concatenate([np.zeros(0, np.int64), *claimed]))
-    known = known[view.pixels_of(known) >= 0]
+    known = known[view.alive(known)]
     rows = _gather([valid_forced(result, known) for result in results], forced_source_dtype(), refused)
     rows = rows[np.lexsort((rows["detector"], rows["diaObjectId"]))]
     keys = zip(rows["diaObjectId"].tolist(), rows["visit"].tolist(), rows["detector"].tolist(), strict=True)

@@ -17,6 +17,7 @@ from processors.association.history import (
     COUNT_KEY,
     FORCED_ROW,
     HEAD_ROW,
+    LIVE,
     SOURCE_ROW,
     STORAGE_ORDER,
     Blocks,
@@ -35,11 +36,13 @@ from processors.association.history import (
 )
 from processors.association.matching import pixels_of
 from processors.association.objects import best_of_visits, mean_positions
+from processors.association.ownership import RELEASED, owned, taken_away
 from processors.association.rules import Rules
 from processors.association.summary import summarise
 from schemas.events import AssociationDecision
+from schemas.public import forced_source_dtype
 
-__all__ = ["fold", "object_versions", "window_of"]
+__all__ = ["fold", "object_versions", "regrouped", "window_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -89,15 +92,56 @@ def fold(
         return {}
     number = view.decisions()
     sources, forced = decision.diasources.to_array(), decision.forced.to_array()
-    place, changes = _placed(view, sources, forced)
-    changes |= _appended(view, _source_rows(sources, number), place, (b"s", "diaSourceId"))
-    changes |= _appended(view, _forced_rows(forced, number), place, (b"f", "diaForcedSourceId"))
-    seen = np.unique(sources["diaObjectId"])
-    if len(seen):
-        changes |= _heads(History(overlay(blocks, changes)), seen, place.of(seen), sources, (number, rules))
+    changes = regrouped(
+        blocks, sources, number, forced=forced, released=_released(decision), as_of_mjd=_as_of(decision), rules=rules
+    )
+    changes |= owned(History(overlay(blocks, changes)), decision, number)
     record = FoldedDecision(sequence=decision.sequence, number=number, detectors=tuple(detectors))
     changes[visit_key(decision.visit)] = pack_decisions(sorted((*before, record), key=lambda one: one.sequence))
     changes[COUNT_KEY] = pack_number(number + 1)
+    return changes
+
+
+def regrouped(
+    blocks: Blocks,
+    sources: Array,
+    number: int,
+    *,
+    as_of_mjd: float,
+    rules: Rules,
+    forced: Array | None = None,
+    released: Array | None = None,
+) -> Changes:
+    """Return what the sources that objects lose and gain change in the objects.
+
+    Parameters
+    ----------
+    blocks
+        The state before.
+    sources
+        Public DIASource rows with their new diaObjectId.
+    number
+        Number of the decision.
+    as_of_mjd
+        Whose twelve months positions are made of, MJD TAI; an object without a source in them, which lost one, is closed.
+    rules
+        The numbers to work by.
+    forced
+        Public forced rows.
+    released
+        Rows of ``ownership.RELEASED``.
+    """
+    forced = np.zeros(0, forced_source_dtype()) if forced is None else forced
+    released = np.zeros(0, RELEASED) if released is None else released
+    changes = taken_away(History(blocks), released, number)
+    view = History(overlay(blocks, changes))
+    place, own = _placed(view, sources, forced, released)
+    changes |= own
+    changes |= _appended(view, _source_rows(sources, number), place, (b"s", "diaSourceId"))
+    changes |= _appended(view, _forced_rows(forced, number), place, (b"f", "diaForcedSourceId"))
+    touched = _touched(sources, released)
+    if len(touched):
+        changes |= _heads(History(overlay(blocks, changes)), touched, place.of(touched), as_of_mjd, (number, rules))
     return changes
 
 
@@ -117,12 +161,15 @@ def object_versions(view: History, decision: AssociationDecision, *, rules: Rule
     if number is None:
         raise UnknownVisitError(f"Decision {decision.sequence} of visit {decision.visit} is not folded.")
     sources, forced = decision.diasources.to_array(), decision.forced.to_array()
-    touched = np.unique(np.concatenate([sources["diaObjectId"], forced["diaObjectId"]]))
+    touched = np.union1d(_touched(sources, _released(decision)), forced["diaObjectId"])
+    if decision.correction is not None:
+        touched = np.setdiff1d(touched, decision.correction.closed.to_array()["diaObjectId"])
     pixels = view.pixels_of(touched)
-    where = pixels, *window_of(_midpoint(sources, forced), rules)
+    where = pixels, *window_of(_as_of(decision), rules)
+    ours, at_objects = view.sources(*where, number=number), view.forced(*where)
     rows = summarise(
-        _of_objects(view.sources(*where), touched, number),
-        _of_objects(view.forced(*where), touched, number),
+        ours[np.isin(ours["diaObjectId"], touched)],
+        at_objects[np.isin(at_objects["diaObjectId"], touched) & (at_objects["decision"] <= number)],
         touched,
         processed_mjd_tai=decision.processed_mjd_tai,
     )
@@ -130,26 +177,34 @@ def object_versions(view: History, decision: AssociationDecision, *, rules: Rule
     return rows
 
 
-def _midpoint(sources: Array, forced: Array) -> float:
-    times = np.concatenate([sources["midpointMjdTai"], forced["midpointMjdTai"]])
-    return float(times.max()) if len(times) else 0.0
+def _released(decision: AssociationDecision) -> Array:
+    return np.zeros(0, RELEASED) if decision.correction is None else decision.correction.released.to_array()
 
 
-def _of_objects(rows: Array, object_ids: Array, number: int) -> Array:
-    return rows[np.isin(rows["diaObjectId"], object_ids) & (rows["decision"] <= number)]
+def _touched(sources: Array, released: Array) -> Array:
+    """Return the DIAObjects that gain or lose a source, ascending."""
+    return np.unique(np.concatenate([sources["diaObjectId"], released["diaObjectId"][released["diaObjectId"] != 0]]))
+
+
+def _as_of(decision: AssociationDecision) -> float:
+    """Return the latest midpoint of a visit, or when a correction's night was over."""
+    if decision.correction is not None:
+        return decision.processed_mjd_tai
+    times = [table.to_array()["midpointMjdTai"] for table in (decision.diasources, decision.forced) if table.rows]
+    return float(np.concatenate(times).max()) if times else 0.0
 
 
 def _place_dormant(rows: Array, heads: Array) -> None:
     """Give objects without a DIASource in the window the position they last had."""
     for row in np.flatnonzero(np.isnan(rows["ra"])):
-        head = heads[np.searchsorted(heads["diaObjectId"], rows["diaObjectId"][row])]
-        for name in ("ra", "dec", "raErr", "decErr"):
-            rows[name][row] = head[name]
+        for head in heads[heads["diaObjectId"] == rows["diaObjectId"][row]]:
+            for name in ("ra", "dec", "raErr", "decErr"):
+                rows[name][row] = head[name]
 
 
-def _placed(view: History, sources: Array, forced: Array) -> tuple[_Place, Changes]:
+def _placed(view: History, sources: Array, forced: Array, released: Array) -> tuple[_Place, Changes]:
     """Return the pixel of every object of the decision, and the changes that remember those of new ones."""
-    object_ids = np.unique(np.concatenate([sources["diaObjectId"], forced["diaObjectId"]]))
+    object_ids = np.union1d(_touched(sources, released), forced["diaObjectId"])
     pixels = view.pixels_of(object_ids)
     new = np.flatnonzero(pixels < 0)
     founders = np.searchsorted(sources["diaSourceId"], object_ids[new])
@@ -159,7 +214,9 @@ def _placed(view: History, sources: Array, forced: Array) -> tuple[_Place, Chang
 
 
 def _source_rows(sources: Array, number: int) -> Array:
-    return _rows(sources, SOURCE_ROW, number)
+    rows = _rows(sources, SOURCE_ROW, number)
+    rows["released"] = LIVE
+    return rows
 
 
 def _forced_rows(forced: Array, number: int) -> Array:
@@ -169,7 +226,7 @@ def _forced_rows(forced: Array, number: int) -> Array:
 def _rows(public: Array, dtype: np.dtype[Any], number: int) -> Array:
     rows = np.zeros(len(public), dtype)
     for name in dtype.names or ():
-        if name not in ("mjd", "decision", "band"):
+        if name not in ("mjd", "decision", "released", "band"):
             rows[name] = public[name]
     rows["mjd"], rows["decision"], rows["band"] = public["midpointMjdTai"], number, public["band"].astype("S1")
     return rows
@@ -198,30 +255,21 @@ def _appended(view: History, rows: Array, place: _Place, names: tuple[bytes, str
     return changes
 
 
-def _heads(view: History, seen: Array, pixels: Array, sources: Array, made: tuple[int, Rules]) -> Changes:
-    """Return the blocks of heads with the objects that were seen moved to their mean positions."""
+def _heads(view: History, touched: Array, pixels: Array, as_of_mjd: float, made: tuple[int, Rules]) -> Changes:
+    """Return the blocks of heads with the objects touched moved to their mean positions, those without a source left out."""
     number, rules = made
-    first, last = window_of(float(sources["midpointMjdTai"].max()), rules)
-    rows = view.sources(pixels, first, last)
-    means = mean_positions(best_of_visits(rows[np.isin(rows["diaObjectId"], seen)]), seen)
-    heads = np.zeros(len(seen), HEAD_ROW)
-    heads["diaObjectId"] = seen
+    rows = view.sources(pixels, *window_of(as_of_mjd, rules))
+    rows = rows[np.isin(rows["diaObjectId"], touched)]
+    means = mean_positions(best_of_visits(rows), touched)
+    heads = np.zeros(len(touched), HEAD_ROW)
+    heads["diaObjectId"] = touched
     for name in ("ra", "dec", "raErr", "decErr", "detections"):
         heads[name] = means[name]
-    heads["last_visit"] = int(sources["visit"].max())
+    np.maximum.at(heads["last_visit"], np.searchsorted(touched, rows["diaObjectId"]), rows["visit"])
     keys = np.unique(pixels).tolist()
     changes: Changes = {}
     for pixel, old in zip(keys, view.blocks([head_key(pixel) for pixel in keys], HEAD_ROW), strict=True):
-        changes[head_key(pixel)] = pack_rows(_replaced(old, heads[pixels == pixel]), number)
+        new = heads[(pixels == pixel) & (heads["detections"] > 0)]
+        block = np.concatenate([old[~np.isin(old["diaObjectId"], touched)], new])
+        changes[head_key(pixel)] = pack_rows(block[np.argsort(block["diaObjectId"], kind="stable")], number)
     return changes
-
-
-def _replaced(old: Array, new: Array) -> Array:
-    """Return heads in order of their identifiers, the new ones in place of the old."""
-    new = new.copy()
-    stayed = old[~np.isin(old["diaObjectId"], new["diaObjectId"])]
-    before = old[np.isin(old["diaObjectId"], new["diaObjectId"])]
-    at = np.searchsorted(new["diaObjectId"], before["diaObjectId"])
-    new["last_visit"][at] = np.maximum(new["last_visit"][at], before["last_visit"])
-    rows = np.concatenate([stayed, new])
-    return rows[np.argsort(rows["diaObjectId"], kind="stable")]

@@ -7,13 +7,16 @@ key                                   block
 ``s`` pixel month                     DIASources of those objects, rows in order of object, time, identifier
 ``f`` pixel month                     forced sources, the same
 ``i`` object                          the pixel in which the object was founded, which never changes
+``m`` Solar System object             its DIASources, of all times, rows in order of time, identifier
+``o`` Solar System object             its newest public mpc_orbits record, encoded
+``d`` visit                           owners: whose each DIASource of the visit is now, rows in order of identifiers
 ``v`` instrument's visit              decisions folded for the visit
 ``n``                                 number of decisions folded
 ====================================  =========================================================================
 
 A pixel is a nested HEALPix pixel of order 10 (3.4 arcminutes); a month has 30 days. Every block begins with the number of
-the last decision folded into it, and every row carries the number of the decision that brought it, so that any earlier
-state can be told from a later one.
+the last decision folded into it, and every row of a source carries the number of the decision that brought it and of the one
+that took it away again, so that any earlier state can be told from a later one. An object is alive while it has a head.
 """
 
 from __future__ import annotations
@@ -26,10 +29,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from processors.association.errors import CorruptHistoryError
+from schemas.ids import unpack_dia_source_id
 
 __all__ = [
     "FORCED_ROW",
     "HEAD_ROW",
+    "LIVE",
+    "MOVING_ROW",
+    "OWNER_ROW",
     "SOURCE_ROW",
     "STORAGE_ORDER",
     "Blocks",
@@ -38,6 +45,9 @@ __all__ = [
     "History",
     "MemoryBlocks",
     "month_of",
+    "moving_key",
+    "orbit_key",
+    "owners_key",
     "pack_decisions",
     "pack_rows",
     "head_key",
@@ -56,6 +66,9 @@ STORAGE_ORDER = 10
 """HEALPix order of the blocks."""
 
 MONTH_DAYS = 30.0
+
+LIVE = np.iinfo(np.int32).max
+"""In a row's ``released``: no decision has taken it away."""
 
 HEAD_ROW = np.dtype(
     [
@@ -77,6 +90,7 @@ SOURCE_ROW = np.dtype(
         ("diaSourceId", "<i8"),
         ("visit", "<i8"),
         ("decision", "<i4"),
+        ("released", "<i4"),
         ("band", "S1"),
         ("ra", "<f8"),
         ("dec", "<f8"),
@@ -91,6 +105,28 @@ SOURCE_ROW = np.dtype(
     ]
 )
 """What statistics must know of a DIASource; names and units of the public schema, ``mjd`` is its midpoint."""
+
+MOVING_ROW = np.dtype(
+    [
+        ("ssObjectId", "<i8"),
+        ("mjd", "<f8"),
+        ("diaSourceId", "<i8"),
+        ("visit", "<i8"),
+        ("decision", "<i4"),
+        ("released", "<i4"),
+        ("band", "S1"),
+        ("psfFlux", "<f4"),
+        ("psfFluxErr", "<f4"),
+        ("extendedness", "<f4"),
+        ("phaseAngle", "<f4"),
+        ("helioRange", "<f4"),
+        ("topoRange", "<f4"),
+    ]
+)
+"""What the record of a Solar System object must know of its DIASource; names and units of diaSource and ssSource."""
+
+OWNER_ROW = np.dtype([("diaSourceId", "<i8"), ("diaObjectId", "<i8"), ("ssObjectId", "<i8"), ("mjd", "<f8")])
+"""Whose a DIASource is: one of the two objects is 0; ``mjd`` is its midpoint."""
 
 FORCED_ROW = np.dtype(
     [
@@ -112,7 +148,7 @@ _PIXEL = struct.Struct(">q")
 _MONTH = struct.Struct(">qi")
 _FOLDED = struct.Struct("<iqH")
 _DETECTOR = struct.Struct("<H")
-_MARKS = {HEAD_ROW: b"HD01", SOURCE_ROW: b"SR01", FORCED_ROW: b"FR01"}
+_MARKS = {HEAD_ROW: b"HD01", SOURCE_ROW: b"SR02", FORCED_ROW: b"FR01", MOVING_ROW: b"MR01", OWNER_ROW: b"OW01"}
 COUNT_KEY = b"n"
 
 
@@ -186,13 +222,46 @@ class History:
         rows = _join(self._blocks.get_many([head_key(pixel) for pixel in wanted]), HEAD_ROW)
         return rows[np.argsort(rows["diaObjectId"], kind="stable")]
 
-    def sources(self, pixels: Array, first_mjd: float, last_mjd: float) -> Array:
-        """Return the DIASources of the pixels' objects between two times (both taken in), in canonical order."""
-        return self._rows(b"s", SOURCE_ROW, "diaSourceId", (pixels, first_mjd, last_mjd))
+    def alive(self, object_ids: Array) -> Array:
+        """Tell which objects exist: they were founded and have not been closed."""
+        pixels = self.pixels_of(object_ids)
+        return np.isin(object_ids, self.heads(pixels)["diaObjectId"])
+
+    def sources(self, pixels: Array, first_mjd: float, last_mjd: float, *, number: int | None = None) -> Array:
+        """Return the DIASources of the pixels' objects between two times (both taken in), in canonical order.
+
+        They are those that the objects have now, or had once the decision of the given number was folded.
+        """
+        return _standing(self._rows(b"s", SOURCE_ROW, "diaSourceId", (pixels, first_mjd, last_mjd)), number)
 
     def forced(self, pixels: Array, first_mjd: float, last_mjd: float) -> Array:
         """Return the forced sources of the pixels' objects between two times (both taken in), in canonical order."""
         return self._rows(b"f", FORCED_ROW, "diaForcedSourceId", (pixels, first_mjd, last_mjd))
+
+    def moving(self, ss_object_ids: Array, *, number: int | None = None) -> Array:
+        """Return all DIASources of Solar System objects, now or once a decision was folded, in order of object, time, identifier."""
+        rows = _join(
+            self._blocks.get_many([moving_key(identifier) for identifier in ss_object_ids.tolist()]), MOVING_ROW
+        )
+        rows = _standing(rows, number)
+        return rows[np.lexsort((rows["diaSourceId"], rows["mjd"], rows["ssObjectId"]))]
+
+    def orbits(self, ss_object_ids: Array) -> dict[int, bytes]:
+        """Return the newest encoded mpc_orbits record of each Solar System object that has one."""
+        values = self._blocks.get_many([orbit_key(identifier) for identifier in ss_object_ids.tolist()])
+        return {
+            identifier: value
+            for identifier, value in zip(ss_object_ids.tolist(), values, strict=True)
+            if value is not None
+        }
+
+    def owners(self, source_ids: Array) -> Array:
+        """Return whose DIASources are now, rows of OWNER_ROW in order of their identifiers; unknown ones are left out."""
+        wanted = np.unique(source_ids[source_ids > 0])
+        visits = sorted({unpack_dia_source_id(identifier).visit for identifier in wanted.tolist()})
+        rows = _join(self._blocks.get_many([owners_key(visit) for visit in visits]), OWNER_ROW)
+        rows = rows[np.isin(rows["diaSourceId"], wanted)]
+        return rows[np.argsort(rows["diaSourceId"], kind="stable")]
 
     def block(self, key: bytes, dtype: np.dtype[Any]) -> Array:
         """Return the rows of one block, none where there is no block."""
@@ -210,6 +279,12 @@ class History:
         rows = _join(self._blocks.get_many(keys), dtype)
         rows = rows[(rows["mjd"] >= first_mjd) & (rows["mjd"] <= last_mjd)]
         return rows[np.lexsort((rows[identifier], rows["mjd"], rows["diaObjectId"]))]
+
+
+def _standing(rows: Array, number: int | None) -> Array:
+    if number is None:
+        return np.asarray(rows[rows["released"] == LIVE])
+    return rows[(rows["decision"] <= number) & (rows["released"] > number)]
 
 
 def month_of(mjd: float) -> int:
@@ -230,6 +305,21 @@ def month_key(kind: bytes, pixel: int, month: int) -> bytes:
 def object_key(identifier: int) -> bytes:
     """Return the key of an object's pixel."""
     return b"i" + _PIXEL.pack(identifier)
+
+
+def moving_key(ss_object_id: int) -> bytes:
+    """Return the key of a Solar System object's DIASources."""
+    return b"m" + _PIXEL.pack(ss_object_id)
+
+
+def orbit_key(ss_object_id: int) -> bytes:
+    """Return the key of a Solar System object's orbit."""
+    return b"o" + _PIXEL.pack(ss_object_id)
+
+
+def owners_key(visit: int) -> bytes:
+    """Return the key of the owners of a visit's DIASources."""
+    return b"d" + _PIXEL.pack(visit)
 
 
 def visit_key(visit: int) -> bytes:

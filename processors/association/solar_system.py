@@ -91,7 +91,7 @@ def match_predicted(sources: Array, predicted: Array, mjd_tai: float, rules: Rul
     return MovingMatches(source=at[kept], predicted=known[row[kept]], rank=rank[kept])
 
 
-def circumstances_of(sources: Array, predicted: Array, mjd_tai: float, rank: Array) -> Array:
+def circumstances_of(sources: Array, predicted: Array, mjd_tai: float | Array, rank: Array) -> Array:
     """Return the public ssSource row of each matched source.
 
     Parameters
@@ -99,7 +99,7 @@ def circumstances_of(sources: Array, predicted: Array, mjd_tai: float, rank: Arr
     sources, predicted
         Matched rows, in the same order.
     mjd_tai
-        When the predicted positions hold.
+        When the predicted positions hold, all together or each.
     rank
         Rank of each source among those near its prediction.
     """

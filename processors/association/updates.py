@@ -24,9 +24,7 @@ def accepted_rows(decision: AssociationDecision) -> Array:
     return rows[np.argsort(rows["diaSourceId"], kind="stable")]
 
 
-def object_updates(
-    decision: AssociationDecision, versions: Array, *, last_readout_sent_unix_s: float = 0.0
-) -> Iterator[ObjectUpdate]:
+def object_updates(decision: AssociationDecision, versions: Array) -> Iterator[ObjectUpdate]:
     """Yield the update of each object touched, in order of their identifiers.
 
     Parameters
@@ -35,8 +33,6 @@ def object_updates(
         The decision.
     versions
         Public DIAObject rows that it made (``fold.object_versions``).
-    last_readout_sent_unix_s
-        When the telescope sent the last end of read-out; only carried through, for latencies.
     """
     sources, forced = decision.diasources.to_array(), decision.forced.to_array()
     source_data, forced_data = encode_rows(sources, "diaSource"), encode_rows(forced, "diaForcedSource")
@@ -58,19 +54,17 @@ def object_updates(
             cutouts={name: decision.cutouts[name] for name in names if name in decision.cutouts},
             dia_source_ids=tuple(identifiers[row] for row in mine),
             midpoint_mjd_tai=max(times),
-            last_readout_sent_unix_s=last_readout_sent_unix_s,
+            last_readout_sent_unix_s=decision.last_readout_sent_unix_s,
         )
 
 
-def moving_updates(decision: AssociationDecision, *, last_readout_sent_unix_s: float = 0.0) -> Iterator[ObjectUpdate]:
+def moving_updates(decision: AssociationDecision) -> Iterator[ObjectUpdate]:
     """Yield the update of each known moving object that was seen, in order of their identifiers.
 
     Parameters
     ----------
     decision
         The decision.
-    last_readout_sent_unix_s
-        When the telescope sent the last end of read-out; only carried through, for latencies.
     """
     if decision.moving.rows == 0:
         return
@@ -93,7 +87,7 @@ def moving_updates(decision: AssociationDecision, *, last_readout_sent_unix_s: f
             cutouts={name: decision.cutouts[name] for name in names if name in decision.cutouts},
             dia_source_ids=tuple(sources["diaSourceId"][mine].tolist()),
             midpoint_mjd_tai=float(sources["midpointMjdTai"][mine].max()),
-            last_readout_sent_unix_s=last_readout_sent_unix_s,
+            last_readout_sent_unix_s=decision.last_readout_sent_unix_s,
         )
 
 
@@ -114,7 +108,7 @@ def dia_source_events(updates: Iterable[ObjectUpdate]) -> Iterator[DiaSourceEven
 def dia_object_versions(updates: Iterable[ObjectUpdate]) -> Iterator[DiaObjectVersion]:
     """Yield one event for the new version in each update, in their order."""
     for update in updates:
-        if not update.dia_object_id:
+        if not update.dia_object:
             continue
         yield DiaObjectVersion(dia_object_id=update.dia_object_id, visit=update.visit, record=update.dia_object)
 

@@ -15,8 +15,9 @@ class Correction:
     """What DayMOPS' decision for a night takes away from objects, and what becomes of them."""
 
     released: Table
-    """Sources that lost their object, in order of their identifiers: diaSourceId, and the diaObjectId or ssObjectId (int64, 0 for
-    none) that each had; which object each belongs to now, ``diasources`` and ``moving`` of the decision say."""
+    """Sources that lost their object, in order of their identifiers: diaSourceId, the diaObjectId or ssObjectId (int64, 0 for
+    none) that each had, and midpointMjdTai (float64); which object each belongs to now, ``diasources`` and ``moving`` of the
+    decision say."""
     closed: Table
     """DIAObjects that are left without sources, ascending: diaObjectId, and ssObjectId (int64): where most of its sources went."""
     verdicts: Table

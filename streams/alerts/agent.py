@@ -15,9 +15,11 @@ from confluent_kafka import Producer
 from infra.topics_admin import create_topics
 from processors.alerts.assembly import (
     KEPT_MONTHS,
+    apply_correction,
     apply_update,
     assembled_alerts,
     block_key,
+    corrected_months,
     history_name,
     months_of,
 )
@@ -95,6 +97,9 @@ class AlertAssemblyHandler:
         if read.value is None:
             raise UndecodableEventError(f"A record without a value means nothing on {TOPIC}.")
         update = self._codec.decode(ObjectUpdate, read.value)
+        if update.corrects:
+            self._correct(update, read.offset)
+            return False
         months = months_of(update)
         name = history_name(update)
         own = block_key(name, months[-1])
@@ -117,6 +122,12 @@ class AlertAssemblyHandler:
 
     def close(self) -> None:
         """Hold nothing."""
+
+    def _correct(self, update: ObjectUpdate, offset: int) -> None:
+        """Let an object's history follow a correction; no packet is made."""
+        for month in corrected_months(update):
+            key = block_key(history_name(update), month)
+            self._table[key] = apply_correction(update, offset, month, self._table.get(key))
 
     def _forget(self, key: bytes) -> None:
         if self._table.get(key) is not None:

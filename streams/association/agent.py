@@ -1,21 +1,24 @@
-"""The Faust side of association: facts of visits, one after the other, handed to the service of their instrument."""
+"""The Faust side of association: facts of visits and decisions of DayMOPS, one after the other, handed to their service."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 from infra.errors import StateStoreError
 from infra.reading import place_of
 from processors.association.errors import CorruptHistoryError
 from processors.association.rules import Rules
 from schemas.errors import SchemaError, UndecodableEventError
-from schemas.events import VisitEvent
+from schemas.events import DayMopsDecision, VisitEvent
 from streams.association.decisions import TOPIC as LOG_TOPIC
 from streams.association.decisions import DecisionLog
 from streams.association.results import TOPIC as RESULTS_TOPIC
 from streams.association.results import ResultReader
 from streams.association.service import AssociationService, Outside
 from streams.association.state import LocalState
+from streams.association.waiting import TOPIC as DAYMOPS_TOPIC
+from streams.association.waiting import WaitingCorrections
 from streams.bulk import BulkProducer
 from streams.compose import Wiring
 from streams.faust_stage import FaustSpec
@@ -26,8 +29,9 @@ from streams.transaction import Read
 __all__ = ["SPEC", "AssociationHandler"]
 
 TOPIC = "visit-events"
+T = TypeVar("T")
 
-SPEC = FaustSpec(stage="association", topic=TOPIC)
+SPEC = FaustSpec(stage="association", topic=TOPIC, beside=(DAYMOPS_TOPIC,))
 """The stage."""
 
 
@@ -56,13 +60,15 @@ class AssociationHandler:
             outputs=BulkProducer(producer, codec),
             objects=wiring.objects,
             faults=wiring.crash_points,
+            waiting=WaitingCorrections(self._reader(DAYMOPS_TOPIC), self._reader(TOPIC), wiring.codec),
+            observatory=settings.night.observatory,
         )
         self._services: dict[str, AssociationService] = {}
         self._remembered_to = -1
 
     async def start(self) -> None:
         """Fold the log into the local store of the settings' instrument, so that the first visit need not wait."""
-        await asyncio.to_thread(self._service, self._wiring.settings.night.instrument)
+        await asyncio.to_thread(lambda: self._service(self._wiring.settings.night.instrument).answer_daymops())
 
     async def handle(self, read: Read) -> bool:
         """Act on one fact."""
@@ -77,21 +83,34 @@ class AssociationHandler:
             service.close()
         self._outside.log.close()
         self._outside.results.close()
+        self._outside.waiting.close()
 
     def _handle(self, read: Read) -> bool:
+        if read.topic == DAYMOPS_TOPIC:
+            return self._handle_daymops(read)
         self._remember(read.offset)
-        event = self._decoded(read.value)
+        event = self._decoded(VisitEvent, read.value)
         service = self._service(event.instrument)
         try:
-            return service.take(event, read.offset)
+            said = service.take(event, read.offset)
         except (StateStoreError, CorruptHistoryError):
             service.rebuild()
-            return service.take(event, read.offset)
+            said = service.take(event, read.offset)
+        return service.answer_daymops() or said
 
-    def _decoded(self, value: bytes | None) -> VisitEvent:
+    def _handle_daymops(self, read: Read) -> bool:
+        event = self._decoded(DayMopsDecision, read.value)
+        service = self._service(event.instrument)
+        try:
+            return service.answer_daymops(event)
+        except (StateStoreError, CorruptHistoryError):
+            service.rebuild()
+            return service.answer_daymops(event)
+
+    def _decoded(self, kind: type[T], value: bytes | None) -> T:
         if value is None:
-            raise UndecodableEventError(f"A record without a value means nothing on {TOPIC}.")
-        return self._wiring.codec.decode(VisitEvent, value)
+            raise UndecodableEventError(f"A record without a value means nothing in a log of {kind.__name__}.")
+        return self._wiring.codec.decode(kind, value)
 
     def _service(self, instrument: str) -> AssociationService:
         if instrument not in self._services:
@@ -115,7 +134,7 @@ class AssociationHandler:
 
     def _take_in_order(self, value: bytes | None, offset: int) -> None:
         try:
-            event = self._decoded(value)
+            event = self._decoded(VisitEvent, value)
         except SchemaError:  # it went to the dead letters when its turn was
             return
         self._service(event.instrument).remember(event, offset)

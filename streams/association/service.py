@@ -6,7 +6,7 @@ the log; what is emitted is computed from the logged decision and the folded sto
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,16 +17,16 @@ from infra.logs import correlate, get_logger
 from infra.objects import ObjectStore
 from processors.association.decide import Predicted, VisitToDecide, decide, detectors_of
 from processors.association.errors import UnknownVisitError
-from processors.association.fold import fold, object_versions
+from processors.association.fold import fold
 from processors.association.known_objects import KNOWN_OBJECT, field_radius, known_objects
 from processors.association.rules import Rules
-from processors.association.updates import dia_object_versions, dia_source_events, moving_updates, object_updates
 from processors.association.visit_order import Answer, VisitOrder
 from schemas import avro
 from schemas.camera import load_camera
-from schemas.errors import UndecodableEventError
+from schemas.errors import NightcastError, UndecodableEventError
 from schemas.events import (
     AssociationDecision,
+    DayMopsDecision,
     DetectorOutcome,
     KnownObjects,
     LateResult,
@@ -34,11 +34,14 @@ from schemas.events import (
     VisitClosed,
     VisitEvent,
 )
+from schemas.ids import day_visit
 from schemas.tables import Claim, Table
 from streams.association.decisions import DecisionLog
 from streams.association.errors import NeverClosedError
+from streams.association.outputs import records_of, ss_object_records
 from streams.association.results import ResultReader
 from streams.association.state import LocalState
+from streams.association.waiting import WaitingCorrections
 from streams.bulk import BulkProducer
 from streams.stage_codec import Outgoing
 
@@ -56,6 +59,9 @@ class Outside:
     outputs: BulkProducer
     objects: ObjectStore
     faults: CrashPoints
+    waiting: WaitingCorrections
+    observatory: str
+    """Code of the observatory."""
 
 
 class AssociationService:
@@ -79,6 +85,7 @@ class AssociationService:
         self._order = VisitOrder()
         self._applied = -1
         self._answers: list[Answer] = []
+        self._began = False
 
     def remember(self, event: VisitEvent, offset: int) -> None:
         """Take a fact that was acted upon before this process began."""
@@ -108,6 +115,41 @@ class AssociationService:
                 self._answer(answer)
         return emitted
 
+    def answer_daymops(self, delivered: DayMopsDecision | None = None) -> bool:
+        """Answer what DayMOPS decided and nobody has answered, if no visit is under way; tell whether anything was put out.
+
+        Parameters
+        ----------
+        delivered
+            The decision that was just read from its log; whatever cannot be answered of others is only logged.
+
+        Raises
+        ------
+        NightcastError
+            Why ``delivered`` cannot be answered; why another cannot be for now.
+        """
+        waiting, said = self._outside.waiting, False
+        if delivered is not None or not self._began:
+            waiting.read()
+            self._began = True
+        if delivered is None and not len(waiting):
+            return False
+        self.catch_up()
+        while (event := waiting.next_of(self._instrument, self._state.view)) is not None:
+            if not waiting.is_quiet(self._instrument, self._state.view):
+                _LOGGER.info("a correction waits for the end of a visit", day_obs=event.day_obs)
+                break
+            try:
+                said |= self._correct(event)
+            except NightcastError as error:
+                if error.retriable:
+                    raise
+                waiting.give_up(event)
+                _LOGGER.error("correction given up", day_obs=event.day_obs, code=error.code, reason=str(error))
+                if event == delivered:
+                    raise
+        return self._repeat(delivered) or said
+
     def catch_up(self) -> None:
         """Fold what the log holds beyond the local store; fold it anew where the store is ahead of the log."""
         end = self._outside.log.end()
@@ -131,7 +173,7 @@ class AssociationService:
         fresh = None
         if not self._state.view.folded(visit):
             fresh = self._decide(visit, closed.outcomes, closed.last_readout_mjd_tai, predicted=closed.predicted)
-        return self._emit(fresh or self._logged(visit, 0))
+        return self._emit(visit, 0, fresh)
 
     def _join_late(self, visit: int, late: LateResult) -> bool:
         self.catch_up()
@@ -150,7 +192,29 @@ class AssociationService:
             fresh = self._decide(
                 visit, (late.outcome,), late.last_readout_mjd_tai, predicted=late.predicted, sequence=sequence
             )
-        return self._emit(fresh or self._logged(visit, sequence))
+        return self._emit(visit, sequence, fresh)
+
+    def _correct(self, event: DayMopsDecision) -> bool:
+        # Here because a night without moving objects never needs the compiled code behind it.
+        from streams.association.corrections import CorrectionSource, corrected
+
+        source = CorrectionSource(
+            state=self._state,
+            log=self._outside.log,
+            objects=self._outside.objects,
+            observatory=self._outside.observatory,
+        )
+        with correlate(day_obs=event.day_obs):
+            fresh = self._logged(corrected(event, source, self._rules))
+        return self._emit(day_visit(event.day_obs), event.sequence, fresh)
+
+    def _repeat(self, delivered: DayMopsDecision | None) -> bool:
+        """Put out what an answer says that was logged before this process began."""
+        if delivered is None or delivered.instrument != self._instrument:
+            return False
+        if self._state.offset_of(day_visit(delivered.day_obs), delivered.sequence) is None:
+            return False
+        return self._emit(day_visit(delivered.day_obs), delivered.sequence, None)
 
     def _decide(
         self,
@@ -161,7 +225,7 @@ class AssociationService:
         predicted: Claim | None,
         sequence: int = 0,
     ) -> AssociationDecision | None:
-        """Decide, log and fold; return the decision if it is the one that the log keeps."""
+        """Decide, log and fold a visit."""
         results, refused = self._outside.results.fetch(outcomes, visit)
         announced = self._order.announcement(visit)
         asked = VisitToDecide(
@@ -172,8 +236,13 @@ class AssociationService:
             sequence=sequence,
             refused=refused,
             predicted=None if predicted is None else self._predicted(predicted),
+            last_readout_sent_unix_s=self._order.readout_sent(visit),
         )
-        decision = decide(asked, results, self._state.view, rules=self._rules)
+        return self._logged(decide(asked, results, self._state.view, rules=self._rules))
+
+    def _logged(self, decision: AssociationDecision) -> AssociationDecision | None:
+        """Log and fold a decision; return it if it is the one that the log keeps."""
+        visit = decision.visit
         self._outside.faults.reach("association-decided", {"visit": visit})
         offset = self._outside.log.append(decision)
         self._outside.faults.reach("association-logged", {"visit": visit, "offset": offset})
@@ -183,7 +252,8 @@ class AssociationService:
         else:  # somebody else wrote in between: the first decision of the visit in the log counts
             self.catch_up()
         self._outside.faults.reach("association-folded", {"visit": visit, "offset": offset})
-        _LOGGER.info("visit decided", sequence=sequence, quarantined=len(decision.quarantined), **decision.details)
+        what = "visit decided" if decision.correction is None else "night corrected"
+        _LOGGER.info(what, sequence=decision.sequence, quarantined=len(decision.quarantined), **decision.details)
         return decision if alone else None
 
     def _predicted(self, claim: Claim) -> Predicted | None:
@@ -203,32 +273,35 @@ class AssociationService:
         key = (decision.visit, decision.sequence) if changes else None
         self._state.apply(changes, offset=offset, decision=key)
 
-    def _logged(self, visit: int, sequence: int) -> AssociationDecision:
+    def _emit(self, visit: int, sequence: int, fresh: AssociationDecision | None) -> bool:
+        """Put out what the folded decisions of the log say, in the log's order, up to its end; tell whether there was anything.
+
+        What is known to have been put out is not put out again; what is not known comes again, the same bytes.
+        """
         offset = self._state.offset_of(visit, sequence)
-        decision = None if offset is None else self._outside.log.at(offset)
-        if decision is None:
-            raise UnknownVisitError(f"Decision {sequence} of visit {visit} is folded but not in the log.")
-        return decision
+        if offset is None:
+            raise UnknownVisitError(
+                f"Decision {sequence} of visit {visit} is folded but its place in the log is not known."
+            )
+        first = self._state.next_to_emit
+        first = offset if first is None else first
+        if fresh is not None and first == offset:
+            return self._put_out(offset, fresh)
+        said = False
+        for place, decision in self._outside.log.since(first) if first < self._state.next_offset else ():
+            if place < self._state.next_offset:
+                said |= self._put_out(place, decision)
+        return said
 
-    def _emit(self, decision: AssociationDecision) -> bool:
-        """Put out what a folded decision says; again, the same bytes."""
-        self._outside.outputs.put(self._records(decision))
-        self._outside.outputs.confirm()
-        return decision.diasources.rows > 0 or decision.forced.rows > 0 or decision.moving.rows > 0
-
-    def _records(self, decision: AssociationDecision) -> Iterator[Outgoing]:
-        versions = object_versions(self._state.view, decision, rules=self._rules)
-        sent = self._order.readout_sent(decision.visit)
-        updates = [
-            *object_updates(decision, versions, last_readout_sent_unix_s=sent),
-            *moving_updates(decision, last_readout_sent_unix_s=sent),
-        ]
-        for update in updates:
-            yield Outgoing(topic="object-updates", key=update.owner, record=update)
-        for source in dia_source_events(updates):
-            yield Outgoing(topic="diasources", key=source.dia_object_id or source.ss_object_id, record=source)
-        for version in dia_object_versions(updates):
-            yield Outgoing(topic="diaobjects", key=version.dia_object_id, record=version)
+    def _put_out(self, offset: int, decision: AssociationDecision) -> bool:
+        said = 0
+        if decision.instrument == self._instrument:
+            said = self._outside.outputs.put(records_of(self._state.view, decision, self._rules))
+            self._outside.outputs.confirm()
+            said += self._outside.outputs.put(ss_object_records(self._state.view, decision))
+            self._outside.outputs.confirm()
+        self._state.emitted(offset)
+        return said > 0
 
     def _answer(self, answer: Answer) -> None:
         """Name the known objects of an announced field."""

@@ -19,7 +19,9 @@ from processors.association.history import Changes, History
 __all__ = ["LocalState"]
 
 _HISTORY, _LOG = "history", "log"
-_NEXT_OFFSET = b"next"
+_NEXT_OFFSET, _EMITTED, _FORMAT = b"next", b"emitted", b"format"
+_FORMAT_NOW = b"2"
+"""Of the blocks; a store of another format is folded anew."""
 _NUMBER = struct.Struct(">q")
 _DECISION = struct.Struct(">qi")
 _LOGGER = get_logger(__name__)
@@ -63,6 +65,16 @@ class LocalState:
         value = self._store.get(_LOG, _DECISION.pack(visit, sequence))
         return None if value is None else int(_NUMBER.unpack(value)[0])
 
+    @property
+    def next_to_emit(self) -> int | None:
+        """Offset of the first decision whose events are not known to have been put out; None where that is not known."""
+        value = self._store.get(_LOG, _EMITTED)
+        return None if value is None else int(_NUMBER.unpack(value)[0])
+
+    def emitted(self, offset: int) -> None:
+        """Remember that the events of the decision at an offset, and of all before it, are put out."""
+        self._store.write([Change(_LOG, _EMITTED, _NUMBER.pack(offset + 1))])
+
     def apply(self, changes: Changes, *, offset: int, decision: tuple[int, int] | None) -> None:
         """Write what folding the log's record at an offset changes, all or nothing.
 
@@ -93,6 +105,17 @@ class LocalState:
         self._store.close()
 
     def _opened(self) -> StateStore:
+        store = self._store_there()
+        if store.get(_LOG, _FORMAT) != _FORMAT_NOW:
+            if store.get(_LOG, _NEXT_OFFSET) is not None:
+                _LOGGER.warning("local state is of another format", path=str(self._path))
+                store.close()
+                shutil.rmtree(self._path, ignore_errors=True)
+                store = self._store_there()
+            store.write([Change(_LOG, _FORMAT, _FORMAT_NOW)])
+        return store
+
+    def _store_there(self) -> StateStore:
         try:
             return StateStore(self._path, (_HISTORY, _LOG))
         except StateStoreError as error:

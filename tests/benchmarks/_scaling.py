@@ -78,7 +78,7 @@ def association() -> Iterator[tuple[str, str]]:
     yield f"fold into {OBJECTS * HISTORY:,} rows of history", cost
     versions, cost = timed(lambda: object_versions(night.view, decision))
     yield f"{len(versions):,} new versions of objects", cost
-    updates, cost = timed(lambda: list(object_updates(decision, versions, last_readout_sent_unix_s=0.0)))
+    updates, cost = timed(lambda: list(object_updates(decision, versions)))
     yield f"encode {len(updates):,} object updates", cost
 
 

@@ -95,8 +95,8 @@ def plan_night(visits: int = 5, objects: int = 24, seed: int = 3) -> tuple[list[
             readout_mjd_tai=FIRST_MJD + 1.0,
             sent_unix_s=1.8e9 + index,
         )
-        decision = night.decide(visit, plan.results, band="r")
-        _expect(expected, night, decision, plan.sent_unix_s, table)
+        decision = night.decide(visit, plan.results, band="r", last_readout_sent_unix_s=plan.sent_unix_s)
+        _expect(expected, night, decision, table)
         planned.append(plan)
     return planned, expected
 
@@ -158,12 +158,10 @@ def _results(
         yield detector_result(sources, forced, visit=visit, detector=detector, mjd=mjd)
 
 
-def _expect(
-    expected: Expected, night: Night, decision: AssociationDecision, sent: float, table: dict[bytes, bytes]
-) -> None:
+def _expect(expected: Expected, night: Night, decision: AssociationDecision, table: dict[bytes, bytes]) -> None:
     expected.log.append(avro.encode(decision))
     versions = object_versions(night.view, decision)
-    updates = list(object_updates(decision, versions, last_readout_sent_unix_s=sent))
+    updates = list(object_updates(decision, versions))
     for update in updates:
         expected.updates[update.dia_object_id, update.visit] = avro.encode(update)
         months = months_of(update)

@@ -114,11 +114,14 @@ def test_a_known_asteroid_founds_no_object_and_its_alert_carries_its_orbit() -> 
     ra, dec = offset(10.0, 5.0, 0.2, 0.1)
     rows = source_rows([ra, 10.2], [dec, 5.0], visit=visit)
     decision = night.decide(
-        visit, [detector_result(rows, visit=visit)], predicted=predicted([10.0], [5.0], mjd=FIRST_MJD)
+        visit,
+        [detector_result(rows, visit=visit)],
+        predicted=predicted([10.0], [5.0], mjd=FIRST_MJD),
+        last_readout_sent_unix_s=3.0,
     )
     assert decision.new_objects == (int(rows["diaSourceId"][1]),)
     assert accepted_rows(decision)["diaSourceId"].tolist() == rows["diaSourceId"].tolist()
-    (update,) = moving_updates(decision, last_readout_sent_unix_s=3.0)
+    (update,) = moving_updates(decision)
     assert update.ss_object_id == ss_object_id_of("K26A00A")
     assert (update.dia_object_id, update.dia_object, update.last_readout_sent_unix_s) == (0, b"", 3.0)
     source = decode_record(update.diasources[0], "diaSource")

@@ -14,11 +14,9 @@ def test_each_object_touched_has_one_update_with_its_rows() -> None:
     seen, dark, _ = one.new_objects
     forced = forced_rows([seen, dark], [0.0, 0.1], 0.0, visit=second)
     rows = source_rows([0.0, 0.5], [0.0, 0.0], visit=second)
-    decision = night.decide(second, [detector_result(rows, forced, visit=second)])
+    decision = night.decide(second, [detector_result(rows, forced, visit=second)], last_readout_sent_unix_s=9.0)
     versions = object_versions(night.view, decision)
-    updates = {
-        update.dia_object_id: update for update in object_updates(decision, versions, last_readout_sent_unix_s=9.0)
-    }
+    updates = {update.dia_object_id: update for update in object_updates(decision, versions)}
     new = int(rows["diaSourceId"][1])
     assert list(updates) == sorted([seen, dark, new])
     assert {name: (u.cause, len(u.diasources), len(u.forced)) for name, u in updates.items()} == {

@@ -39,7 +39,7 @@ class RememberingProducer:
         self.records: list[tuple[str, bytes, bytes]] = []
         self.undelivered = 0
 
-    def produce(self, topic: str, *, key: bytes, value: bytes, on_delivery: Callable[..., None]) -> None:
+    def produce(self, topic: str, *, key: bytes, value: bytes, headers: Any, on_delivery: Callable[..., None]) -> None:
         """Remember the record."""
         self.records.append((topic, key, value))
 
@@ -120,6 +120,27 @@ def test_months_that_nothing_reaches_any_more_are_dropped(
         )
         asyncio.run(handler.handle(read(codec.encode("object-updates", later), int(days))))
         assert len(table) == 1
+
+
+def test_a_correction_changes_histories_and_makes_no_alert(
+    handler: AlertAssemblyHandler, producer: RememberingProducer, table: AcknowledgedTable
+) -> None:
+    codec, update = StageCodec(Registry()).events, plan_night_updates()[0]
+    asyncio.run(handler.handle(read(codec.encode("object-updates", update), 0)))
+    made, before = list(producer.records), dict(table)
+    taken = dataclasses.replace(
+        update,
+        visit=update.visit // 100_000 * 100_000,
+        cause="closed",
+        diasources=(),
+        dia_source_ids=(),
+        released=update.dia_source_ids,
+        midpoints_mjd_tai=(update.midpoint_mjd_tai,) * len(update.dia_source_ids),
+    )
+    assert asyncio.run(handler.handle(read(codec.encode("object-updates", taken), 1))) is False
+    assert producer.records == made
+    assert table.keys() == before.keys()
+    assert table != before
 
 
 def test_what_is_no_update_is_refused(handler: AlertAssemblyHandler) -> None:

@@ -1,0 +1,88 @@
+"""What a correction says to others: one update for each object that lost or gained sources, was closed, or got a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from processors.association.ownership import orbits_of
+from schemas.events import AssociationDecision, ObjectUpdate
+from schemas.public_avro import encode_rows
+
+__all__ = ["correction_updates"]
+
+Array = np.ndarray[Any, Any]
+
+
+def correction_updates(decision: AssociationDecision, versions: Array) -> Iterator[ObjectUpdate]:
+    """Yield the updates of a correction: DIAObjects in order of their identifiers, then Solar System objects.
+
+    None of them makes an alert: nothing was newly seen.
+
+    Parameters
+    ----------
+    decision
+        A decision with a correction.
+    versions
+        Public DIAObject rows that it made (``fold.object_versions``).
+    """
+    assert decision.correction is not None
+    correction = decision.correction
+    closed = dict(correction.closed.to_array().tolist())
+    verdicts = dict(correction.verdicts.to_array().tolist())
+    records = dict(zip(versions["diaObjectId"].tolist(), encode_rows(versions, "diaObject"), strict=True))
+    gained, lost = decision.diasources.to_array(), correction.released.to_array()
+    for identifier in sorted({*records, *closed, *verdicts}):
+        told = _told(gained[gained["diaObjectId"] == identifier], lost[lost["diaObjectId"] == identifier])
+        yield _update(
+            decision,
+            dia_object_id=identifier,
+            dia_object=records.get(identifier, b""),
+            cause="closed" if identifier in closed else "reassigned" if identifier in records else "verdict",
+            successor=closed.get(identifier, 0),
+            verdict=verdicts.get(identifier, -1),
+            **told,
+        )
+    yield from _of_moving(decision, lost)
+
+
+def _of_moving(decision: AssociationDecision, lost: Array) -> Iterator[ObjectUpdate]:
+    orbits = orbits_of(decision)
+    gained = decision.moving.to_array()
+    circumstances = encode_rows(decision.circumstances.to_array(), "ssSource")
+    touched = {*orbits, *gained["ssObjectId"].tolist(), *lost["ssObjectId"].tolist()} - {0}
+    for identifier in sorted(touched):
+        mine = np.flatnonzero(gained["ssObjectId"] == identifier)
+        yield _update(
+            decision,
+            dia_object_id=0,
+            ss_object_id=identifier,
+            dia_object=b"",
+            cause="reassigned",
+            circumstances=tuple(circumstances[row] for row in mine.tolist()),
+            mpc_orbits=orbits.get(identifier, b""),
+            **_told(gained[mine], lost[lost["ssObjectId"] == identifier]),
+        )
+
+
+def _told(gained: Array, lost: Array) -> dict[str, Any]:
+    """Return what an update says of the sources that its object gained and lost."""
+    return {
+        "diasources": tuple(encode_rows(gained, "diaSource")),
+        "dia_source_ids": tuple(gained["diaSourceId"].tolist()),
+        "released": tuple(lost["diaSourceId"].tolist()),
+        "midpoints_mjd_tai": (*gained["midpointMjdTai"].tolist(), *lost["midpointMjdTai"].tolist()),
+    }
+
+
+def _update(decision: AssociationDecision, **told: Any) -> ObjectUpdate:
+    return ObjectUpdate(
+        visit=decision.visit,
+        sequence=decision.sequence,
+        forced=(),
+        cutouts={},
+        midpoint_mjd_tai=max(told["midpoints_mjd_tai"], default=decision.processed_mjd_tai),
+        **told,
+    )
