@@ -21,6 +21,7 @@ __all__ = [
     "AlertSettings",
     "AssociationSettings",
     "ControlSettings",
+    "DayMopsSettings",
     "DetectorSettings",
     "FaultSettings",
     "KafkaSettings",
@@ -160,6 +161,19 @@ class AssociationSettings(_Section):
     history_days: float = Field(default=365.25, gt=0)
 
 
+class DayMopsSettings(_Section):
+    """The search for unknown moving objects by day."""
+
+    window_nights: int = Field(default=14, ge=3, le=30)
+    """Nights whose detections are linked with each other."""
+    past_nights: int = Field(default=30, ge=0)
+    """How many nights before the window free detections are kept, to find new orbits in them."""
+    detections_most: int = Field(default=2_000_000, ge=1)
+    """Detections of window and past above which a night is refused; a million takes about a gigabyte."""
+    objects_most: int = Field(default=1_000_000, ge=1)
+    """Objects of our own above which a night is refused."""
+
+
 class AlertSettings(_Section):
     """Alert packets and their publication."""
 
@@ -188,6 +202,7 @@ class Settings(BaseSettings):
     control: ControlSettings = ControlSettings()
     faults: FaultSettings = FaultSettings()
     association: AssociationSettings = AssociationSettings()
+    daymops: DayMopsSettings = DayMopsSettings()
     alerts: AlertSettings = AlertSettings()
 
     @classmethod

@@ -24,6 +24,7 @@ def stage_processes(settings: Settings) -> list[ProcessSpec]:
         "archiver": ("archiver",),
         "detectors": ("detectors",),
         "distribution": ("distribution",),
+        "daymops": ("daymops",),
     }
     specs = [_spec(settings, name, ("streams.run", *stages, "--name", name)) for name, stages in transactional.items()]
     specs += [

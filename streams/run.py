@@ -34,6 +34,7 @@ BUILDERS: Mapping[str, str] = {
     "detectors": "streams.detectors.build",
     "distribution": "streams.distribution.build",
     "nightmops": "streams.nightmops.build",
+    "daymops": "streams.daymops.build",
     "manifests": "streams.distribution.build_manifests",
     "quality": "streams.quality.build",
 }

@@ -214,8 +214,8 @@ def _imported(state: DayState, given: _Given, linking: NightlyState) -> Array:
     """Return the holdings of imported objects in the window, tonight's among them."""
     every = np.concatenate([state.held[~state.of_ours()], given.imported])
     if not len(linking.detections) or not len(every):
-        return every
-    return every[nights_of(every) >= nights_of(linking.detections)[0]]
+        return np.asarray(every)
+    return np.asarray(every[nights_of(every) >= nights_of(linking.detections)[0]])
 
 
 def _merged(state: DayState, changed: LinkedNight, after: DayState) -> dict[str, str]:

@@ -94,10 +94,10 @@ def fold_decision(nights: DayNights, decision: DayMopsDecision) -> DayNights:
         day_obs=decision.day_obs, decisions=decision.sequence + 1, detections=decision.detections
     )
     last, first = max(decision.nights), min(decision.nights)
-    for day_obs in kept:
-        if day_obs >= first:
-            kept[day_obs] = replace(kept[day_obs], state=decision.state if day_obs == last else None)
-    every = tuple(kept[day_obs] for day_obs in sorted(kept))
+    every = tuple(
+        replace(night, state=decision.state if day_obs == last else None) if day_obs >= first else night
+        for day_obs, night in sorted(kept.items())
+    )
     forgotten = every[-KEPT_NIGHTS - 1].day_obs if len(every) > KEPT_NIGHTS else nights.forgotten
     return DayNights(nights=every[-KEPT_NIGHTS:], forgotten=forgotten)
 

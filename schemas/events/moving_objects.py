@@ -192,8 +192,11 @@ class NightEnded:
     """Offset after the last decision of association's log that is taken into account."""
     detections: Claim | None = None
     """Table of detections (``schemas.detections.DETECTION``) of the night in place of the log's, given by hand."""
+    known_orbits: Claim | None = None
+    """Orbits (``schemas.orbits.ORBIT_ROW``, as Parquet) that detections are attributed to besides DayMOPS' own."""
     reason: str = ""
-    """Who said so: observed (the night was watched to its end), later (a later night began), asked (a person)."""
+    """Who said so: observed (the night was watched to its end), later (a later night began), late (a result of the night came
+    after that), asked (a person)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

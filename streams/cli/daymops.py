@@ -1,15 +1,20 @@
-"""``nightcast daymops``: link the detections of many nights, fit orbits, keep what was discovered."""
+"""``nightcast daymops``: ask for a night, or for the nights of a folder of detections."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from streams.cli.common import JsonOption, console, load, one_sentence_errors, print_json, print_table
+from streams.daymops.words import sentence_of
+
+if TYPE_CHECKING:
+    from schemas.events import OrbitDetermined
+    from streams.daymops.run import DayRun
 
 __all__ = ["app"]
 
@@ -26,53 +31,62 @@ def _daymops() -> None:
 
 @app.command()
 def run(
-    day_obs: Annotated[int, typer.Argument(help="Night, YYYYMMDD: the last one of the window.")],
+    day_obs: Annotated[int, typer.Argument(help="Night, YYYYMMDD: the last one to look at.")],
     detections: Annotated[
-        Path,
-        typer.Option(exists=True, file_okay=False, help="Folder with detections.parquet (see `nightcast simulate`)."),
-    ],
-    window: Annotated[int, typer.Option(min=3, max=60, help="Nights that are linked with each other.")] = 14,
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder with detections.parquet (see `nightcast simulate`) in place of the night's own.",
+        ),
+    ] = None,
+    window: Annotated[int, typer.Option(min=1, max=60, help="Nights of the folder that are handed over.")] = 14,
     as_json: JsonOption = False,
 ) -> None:
-    """Link a window of nights, fit the orbits of what is linked, and put them into the Moving Object Database.
+    """Ask DayMOPS for a night, or for the nights of a folder one after the other, and show what it knows then.
 
-    Repeating a run changes nothing. Objects are recognised in the visits of the nights that follow.
+    The stage links them with the nights before, fits orbits, and puts them into the Moving Object Database. Repeating a run changes
+    nothing. Objects are recognised in the visits of the nights that follow.
     """
     from infra.telescope.detections.files import read_table
-    from streams.daymops.run import run_night
+    from streams.daymops.run import nights_by_hand, run_nights
 
     with one_sentence_errors(), Progress(console=Console(stderr=True), transient=True) as bar:
         settings = load()
-        rows = read_table(detections, "detections")
-        task = bar.add_task("reading", total=None)
+        nights = [] if detections is None else nights_by_hand(read_table(detections, "detections"), day_obs, window)
+        task = bar.add_task("asking", total=None)
 
-        def show(night: str, done: int, nights: int) -> None:
-            bar.update(task, description=f"linking night {night}", completed=done, total=nights)
+        def show(night: str, done: int, count: int) -> None:
+            bar.update(task, description=f"linking night {night}", completed=done, total=count)
 
-        result = run_night(settings, rows, day_obs, window_nights=window, progress=show)
-    found = result.discoveries
+        result = run_nights(settings, day_obs, nights, progress=show)
     if as_json:
-        orbits = [
-            {
-                "designation": str(row["designation"]),
-                "arc_days": round(float(row["arc_days"]), 3),
-                "why_not_reported": why,
-            }
-            for row, why in zip(found.rows, found.reasons, strict=True)
-        ]
-        print_json({"day_obs": day_obs, "new": result.is_new, "counts": dict(result.decision.counts), "orbits": orbits})
+        print_json(_document(day_obs, result))
         return
-    table = [
-        (
-            row["designation"],
-            row["n_observations"],
-            f"{row['arc_days']:.1f}",
-            f"{row['h']:.1f}",
-            "; ".join(why) or "yes",
-        )
-        for row, why in zip(found.rows[:SHOWN], found.reasons[:SHOWN], strict=True)
-    ]
+    decision = result.decision
+    if decision is not None:
+        console.print(sentence_of(decision), markup=False)
+    title = f"{len(result.orbits)} objects of our own after night {day_obs}"
     columns = ("designation", "detections", "arc (days)", "H", "may be reported")
-    print_table(f"{len(found)} orbits from night {day_obs}", columns, table, empty="Nothing was linked.")
-    if not result.is_new:
+    rows = [_row(event.designation, event.fact) for event in result.orbits[:SHOWN]]
+    print_table(title, columns, rows, empty="Nothing was linked.")
+    if not result.new:
         console.print("The log had this decision already.")
+
+
+def _document(day_obs: int, result: DayRun) -> dict[str, Any]:
+    orbits = [
+        {
+            "designation": event.designation,
+            "arc_days": round(float(event.fact.arc_days), 3),
+            "why_not_reported": list(event.fact.reasons),
+        }
+        for event in result.orbits
+    ]
+    counts = {} if result.decision is None else dict(result.decision.counts)
+    return {"day_obs": day_obs, "new": bool(result.new), "counts": counts, "orbits": orbits}
+
+
+def _row(designation: str, fact: OrbitDetermined) -> tuple[str, ...]:
+    magnitude = "" if fact.absolute_magnitude is None else f"{fact.absolute_magnitude:.1f}"
+    return designation, str(fact.n_detections), f"{fact.arc_days:.1f}", magnitude, "; ".join(fact.reasons) or "yes"
