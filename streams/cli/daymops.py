@@ -68,7 +68,7 @@ def run(
         console.print(sentence_of(decision), markup=False)
     title = f"{len(result.orbits)} objects of our own after night {day_obs}"
     columns = ("designation", "detections", "arc (days)", "H", "may be reported")
-    rows = [_row(event.designation, event.fact) for event in result.orbits[:SHOWN]]
+    rows = [_row(name, fact) for name, fact in result.orbits[:SHOWN]]
     print_table(title, columns, rows, empty="Nothing was linked.")
     if not result.new:
         console.print("The log had this decision already.")
@@ -76,12 +76,8 @@ def run(
 
 def _document(day_obs: int, result: DayRun) -> dict[str, Any]:
     orbits = [
-        {
-            "designation": event.designation,
-            "arc_days": round(float(event.fact.arc_days), 3),
-            "why_not_reported": list(event.fact.reasons),
-        }
-        for event in result.orbits
+        {"designation": name, "arc_days": round(float(fact.arc_days), 3), "why_not_reported": list(fact.reasons)}
+        for name, fact in result.orbits
     ]
     counts = {} if result.decision is None else dict(result.decision.counts)
     return {"day_obs": day_obs, "new": bool(result.new), "counts": counts, "orbits": orbits}

@@ -17,7 +17,7 @@ from infra.settings import Settings
 from processors.moving_objects.detections import day_obs_of, night_numbers, validated_detections
 from schemas import avro
 from schemas.errors import PermanentFailure
-from schemas.events import DayMopsDecision, DeadLetter, NightEnded, OrbitDetermined, OrbitEvent, OrbitOrigin
+from schemas.events import DayMopsDecision, DeadLetter, NightEnded, OrbitDetermined, OrbitOrigin
 from schemas.tables import Table
 from schemas.topics import dead_letter_topic
 from streams.bulk import BulkProducer
@@ -54,7 +54,7 @@ class DayRun:
     """The newest one for the night; None where there is none."""
     new: int
     """Decisions that were made because of this."""
-    orbits: tuple[OrbitEvent, ...]
+    orbits: tuple[tuple[str, OrbitDetermined], ...]
     """All objects of our own, in order of designations."""
 
 
@@ -189,11 +189,11 @@ def _decisions(wiring: Wiring) -> list[Logged]:
     return [item for item in every if item.event.instrument == instrument]
 
 
-def _own_orbits(wiring: Wiring) -> tuple[OrbitEvent, ...]:
+def _own_orbits(wiring: Wiring) -> tuple[tuple[str, OrbitDetermined], ...]:
     events = read_orbit_store(wiring.settings.bootstrap, wiring.codec)
     return tuple(
-        event
-        for _, event in sorted(events.items())
+        (name, event.fact)
+        for name, event in sorted(events.items())
         if isinstance(event.fact, OrbitDetermined)
         and event.fact.origin is OrbitOrigin.DISCOVERED
         and event.fact.merged_into is None
