@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,12 @@ from numpy.typing import NDArray
 
 from processors.differencing.artefacts import early_streaks
 from processors.differencing.background import remove_background
-from processors.differencing.errors import HopelessDifferenceError, InvalidImageError, TemplateCoverageError
+from processors.differencing.errors import (
+    HopelessDifferenceError,
+    InvalidImageError,
+    TemplateCoverageError,
+    TooFewKernelStarsError,
+)
 from processors.differencing.fourier import TileGrid
 from processors.differencing.halos import brilliant_stars, flatten_halos
 from processors.differencing.kernel import Kernel, measure_stamps, require_stamps
@@ -33,6 +40,9 @@ __all__ = ["Subtraction", "checked_science", "psf_sigma", "subtract_template", "
 
 LEAST_COVERAGE = 0.1
 """Part of the detector below which nothing is differenced (ip_diffim refuses the same)."""
+
+TOLERATED_COVERAGE = 0.2
+"""Part of the detector below which a kernel that cannot be fitted is put down to the template's coverage (ip_diffim excuses the same)."""
 
 HOPELESS_RESIDUAL = 0.2
 """Residual power in the kernel stars, as a part of their power, above which a CCD is given up (ip_diffim)."""
@@ -126,7 +136,8 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
     matching, stars, warped, covered = _aligned(science, template, science_psf)
     mask = _joined_mask(science.mask, warped, matching)
     usable, lost = judge_pixels(mask)
-    kernel = _fit(science, warped, usable, stars, matching, largest_order)
+    with _excused(covered):
+        kernel = _fit(science, warped, usable, stars, matching, largest_order)
     reach = max(kernel.basis.half, math.ceil(5 * matching.smoothing_sigma)) + 1
     matched = match_images(
         TileGrid(shape, reach),
@@ -141,11 +152,13 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
     _mask_streaks(matched.raw, variance, mask, usable, 2.3548 * matching.science_sigma)
     noise = math.sqrt(float(np.median(science.variance[::5, ::5][usable[::5, ::5]])))
     fwhm = 2.3548 * matching.science_sigma
-    flatten_halos(matched.raw, usable, brilliant_stars(matched.template, noise, mask, fwhm), 1.5 * fwhm)
+    stars = brilliant_stars(matched.template, noise, mask, fwhm)
+    flatten_halos(matched.raw, usable, stars, 1.5 * fwhm, template=matched.template, noise=noise)
     parts = science.variance, matched.template_variance, matching.smoothing_noise
     ratio, chi2 = _residuals(kernel, matched, parts, usable)
-    if ratio > HOPELESS_RESIDUAL:
-        raise HopelessDifferenceError(f"Residuals of the kernel stars hold {ratio:.0%} of their power.")
+    with _excused(covered):
+        if ratio > HOPELESS_RESIDUAL:
+            raise HopelessDifferenceError(f"Residuals of the kernel stars hold {ratio:.0%} of their power.")
     return Subtraction(
         matched=matched,
         variance=variance,
@@ -162,6 +175,17 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
         residual_ratio=ratio,
         stamp_chi2=chi2,
     )
+
+
+@contextmanager
+def _excused(covered: float) -> Iterator[None]:
+    """Turn a failure on the little that a template covers into one of its coverage."""
+    try:
+        yield
+    except (TooFewKernelStarsError, HopelessDifferenceError) as error:
+        if covered >= TOLERATED_COVERAGE:
+            raise
+        raise TemplateCoverageError(f"The template covers {covered:.1%} of the detector, too little: {error}") from error
 
 
 def _aligned(
@@ -190,7 +214,8 @@ def _aligned(
         raise TemplateCoverageError(
             f"The template covers {covered:.1%} of the detector; {LEAST_COVERAGE:.0%} is needed."
         )
-    require_stamps(len(stars[0]))
+    with _excused(covered):
+        require_stamps(len(stars[0]))
     return matching, stars, warped, covered
 
 

@@ -93,11 +93,33 @@ def test_halos_go_and_sources_on_them_stay() -> None:
     add_sources(source, Moffat(4.0), [145.0], [130.0], [2000.0])
     before = (image + source).astype("f4")
     flat = before.copy()
-    flatten_halos(flat, np.ones(SHAPE, bool), np.array([[120.0, 130.0]]), 6.0)
+    star, none = np.array([[120.0, 130.0]]), np.zeros((0, 2))
+    flatten_halos(flat, np.ones(SHAPE, bool), (none, star), 6.0, template=np.zeros(SHAPE, "f4"), noise=3.0)
     ring = (radius > 8) & (radius < 40) & (source < 1)
     assert abs(flat[ring].mean()) < 0.4
     assert flat[126:135, 141:150].sum() == pytest.approx(source[126:135, 141:150].sum(), rel=0.1)
     assert (flat[radius < 5] == before[radius < 5]).all()
+
+
+def test_wings_of_another_ellipticity_go_around_saturated_stars_and_sources_on_them_stay() -> None:
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    dx, dy = columns - 120, rows - 130
+    radius = np.maximum(np.hypot(dx, dy), 1.0)
+    wings = 3e5 * radius**-2.5
+    image = noise(sigma=3.0) + wings * (0.25 * (dx**2 - dy**2) / radius**2 + 0.1 * dy / radius - 0.1)
+    source = np.zeros(SHAPE)
+    add_sources(source, Moffat(4.0), [150.0], [130.0], [2000.0])
+    ring = (radius > 10) & (radius < 60) & (source < 1)
+    star, none = np.array([[120.0, 130.0]]), np.zeros((0, 2))
+    left = {}
+    for name, stars in (("saturated", (star, none)), ("not", (none, star))):
+        flat = (image + source).astype("f4")
+        flatten_halos(flat, np.ones(SHAPE, bool), stars, 6.0, template=wings.astype("f4"), noise=3.0)
+        left[name] = float(np.std(flat[ring]))
+        if name == "saturated":
+            assert flat[126:135, 146:155].sum() == pytest.approx(source[126:135, 146:155].sum(), rel=0.1)
+    assert left["saturated"] < 3.5
+    assert left["not"] > 10.0
 
 
 def test_brilliant_and_saturated_stars_have_halos() -> None:
@@ -105,8 +127,9 @@ def test_brilliant_and_saturated_stars_have_halos() -> None:
     add_sources(image, Moffat(4.0), [60.0, 180.0], [70.0, 90.0], [5e6, 1e4])
     mask = np.zeros(SHAPE, "u2")
     mask[200:204, 50:54] = MaskPlane.SAT_TEMPLATE
-    stars = brilliant_stars(image, 10.0, mask, 4.0)
-    assert sorted(map(tuple, np.round(stars).astype(int).tolist())) == [(52, 202), (60, 70)]
+    saturated, others = brilliant_stars(image, 10.0, mask, 4.0)
+    assert np.round(saturated).astype(int).tolist() == [[52, 202]]
+    assert np.round(others).astype(int).tolist() == [[60, 70]]
 
 
 def test_masks_join_and_grow() -> None:
