@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, LIGHT_DAYS_PER_AU
+from processors.moving_objects.kepler import lagrange_series
 
 __all__ = ["ARRIVAL", "Cell", "Family", "arrivals", "cells_of", "families"]
 
@@ -142,20 +143,10 @@ def _carried(x: Any, v: Any, dt: float, out: Any) -> None:
     u = _MU / (r2 * math.sqrt(r2))
     p = (x[0] * v[0] + x[1] * v[1] + x[2] * v[2]) / r2
     q = (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) / r2 - u
-    f4 = (3.0 * u * q - 15.0 * u * p * p + u * u) / 24.0
-    f5 = (7.0 * u * p**3 - 3.0 * u * p * q - u * u * p) / 8.0
-    f6 = (
-        630.0 * u * p * p * q - 24.0 * u * u * q - u**3 - 45.0 * u * q * q - 945.0 * u * p**4 + 210.0 * (u * p) ** 2
-    ) / 720.0
-    g5 = (9.0 * u * q - 45.0 * u * p * p + u * u) / 120.0
-    g6 = (210.0 * u * p**3 - 90.0 * u * p * q - 15.0 * u * u * p) / 360.0
-    f = 1.0 + dt * dt * (-0.5 * u + dt * (0.5 * u * p + dt * (f4 + dt * (f5 + dt * f6))))
-    g = dt * (1.0 + dt * dt * (-u / 6.0 + dt * (0.25 * u * p + dt * (g5 + dt * g6))))
-    df = dt * (-u + dt * (1.5 * u * p + dt * (4.0 * f4 + dt * (5.0 * f5 + dt * 6.0 * f6))))
-    dg = 1.0 + dt * dt * (-0.5 * u + dt * (u * p + dt * (5.0 * g5 + dt * 6.0 * g6)))
+    fm, gm, df, dgm = lagrange_series(u, p, q, dt)
     for k in range(3):
-        out[k] = f * x[k] + g * v[k]
-        out[3 + k] = df * x[k] + dg * v[k]
+        out[k] = x[k] + fm * x[k] + (dt + gm) * v[k]
+        out[3 + k] = df * x[k] + v[k] + dgm * v[k]
 
 
 @njit(cache=True)

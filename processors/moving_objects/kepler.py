@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2
 
-__all__ = ["anomaly", "step", "step_with_partials", "stumpff", "two_body", "two_body_with_partials"]
+__all__ = ["anomaly", "lagrange_series", "step", "step_with_partials", "stumpff", "two_body", "two_body_with_partials"]
 
 Floats = NDArray[np.float64]
 
@@ -29,6 +29,10 @@ _NEWTON_STEPS = 8
 
 _FARTHEST = 50.0
 """``beta s^2`` up to which Newton's method is trusted: one revolution is at 39.5."""
+
+_SHORT = 1e-5
+"""``dt^2 (v^2 / r^2 + GM / r^3)`` below which the series of Lagrange's coefficients leaves 5e-16 of the velocity (measured against
+extended precision over a thousand conics): half a day in the main belt."""
 
 _BRACKETED_STEPS = 200
 """Bisection alone would reach the last digit in sixty."""
@@ -120,6 +124,31 @@ def anomaly(dt: float, r: float, eta: float, beta: float) -> float:
     return _bracketed(dt, r, eta, beta)
 
 
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def lagrange_series(u: float, p: float, q: float, dt: float) -> tuple[float, float, float, float]:
+    """Return Lagrange's coefficients f and g less dt, both to the sixth order in time, and the rates of f and, less 1, of g.
+
+    Parameters
+    ----------
+    u, p, q
+        ``GM / r^3``, ``r . v / r^2`` and ``v^2 / r^2 - u``.
+    dt
+        Span of time, days.
+    """
+    f4 = (3.0 * u * q - 15.0 * u * p * p + u * u) / 24.0
+    f5 = (7.0 * u * p**3 - 3.0 * u * p * q - u * u * p) / 8.0
+    f6 = (
+        630.0 * u * p * p * q - 24.0 * u * u * q - u**3 - 45.0 * u * q * q - 945.0 * u * p**4 + 210.0 * (u * p) ** 2
+    ) / 720.0
+    g5 = (9.0 * u * q - 45.0 * u * p * p + u * u) / 120.0
+    g6 = (210.0 * u * p**3 - 90.0 * u * p * q - 15.0 * u * u * p) / 360.0
+    fm = dt * dt * (-0.5 * u + dt * (0.5 * u * p + dt * (f4 + dt * (f5 + dt * f6))))
+    gm = dt * dt * dt * (-u / 6.0 + dt * (0.25 * u * p + dt * (g5 + dt * g6)))
+    df = dt * (-u + dt * (1.5 * u * p + dt * (4.0 * f4 + dt * (5.0 * f5 + dt * 6.0 * f6))))
+    dgm = dt * dt * (-0.5 * u + dt * (u * p + dt * (5.0 * g5 + dt * 6.0 * g6)))
+    return fm, gm, df, dgm
+
+
 @numba.njit(cache=True, error_model="numpy")
 def step(
     x: float, y: float, z: float, vx: float, vy: float, vz: float, dt: float
@@ -128,21 +157,24 @@ def step(
 
     Callable from compiled code; any conic, either direction of time, any number of revolutions.
     """
-    r = np.sqrt(x * x + y * y + z * z)
-    eta = x * vx + y * vy + z * vz
-    beta = 2.0 * _MU / r - (vx * vx + vy * vy + vz * vz)
-    if beta > 0.0:
-        period = 2.0 * np.pi * _MU / (beta * np.sqrt(beta))
-        if abs(dt) > 0.5 * period:
-            dt -= period * np.rint(dt / period)
-    if dt == 0.0:
-        return x, y, z, vx, vy, vz
-    s = anomaly(dt, r, eta, beta)
-    c0, c1, c2, c3 = stumpff(beta * s * s)
-    g1, g2, g3 = s * c1, s * s * c2, s * s * s * c3
-    later = r * c0 + eta * g1 + _MU * g2
-    fm, g = -_MU * g2 / r, dt - _MU * g3
-    df, dgm = -_MU * g1 / (r * later), -_MU * g2 / later
+    r2, v2 = x * x + y * y + z * z, vx * vx + vy * vy + vz * vz
+    r, eta = np.sqrt(r2), x * vx + y * vy + z * vz
+    u, turn = _MU / (r2 * r), v2 / r2
+    if dt * dt * (turn + u) < _SHORT:
+        fm, gm, df, dgm = lagrange_series(u, eta / r2, turn - u, dt)
+    else:
+        beta = 2.0 * _MU / r - v2
+        if beta > 0.0:
+            period = 2.0 * np.pi * _MU / (beta * np.sqrt(beta))
+            if abs(dt) > 0.5 * period:
+                dt -= period * np.rint(dt / period)
+        s = anomaly(dt, r, eta, beta)
+        c0, c1, c2, c3 = stumpff(beta * s * s)
+        g1, g2 = s * c1, s * s * c2
+        later = r * c0 + eta * g1 + _MU * g2
+        fm, gm = -_MU * g2 / r, -_MU * s * s * s * c3
+        df, dgm = -_MU * g1 / (r * later), -_MU * g2 / later
+    g = dt + gm
     return (
         x + fm * x + g * vx,
         y + fm * y + g * vy,

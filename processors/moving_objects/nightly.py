@@ -21,7 +21,7 @@ from processors.moving_objects.errors import CatalogueFormatError, CatalogueTooL
 from processors.moving_objects.forces import indirect
 from processors.moving_objects.nightly_cells import cell_of
 from processors.moving_objects.nightly_covariance import carry_factors
-from processors.moving_objects.nightly_kernels import VALUES, middle_of_night
+from processors.moving_objects.nightly_kernels import VALUES, middle_of_night, reorder
 from processors.moving_objects.observers import observer_states
 from processors.moving_objects.orbits import Orbits, part, require_valid
 from processors.moving_objects.propagate import carry, propagate
@@ -47,12 +47,12 @@ HALF_NIGHT_DAYS = 0.3
 MARGIN_RAD = float(np.radians(0.25))
 """Cells are read this far around a field; what may move farther in half a night goes into the bucket of fast objects."""
 
-BLOCK = 200_000
+BLOCK = 50_000
 """Orbits are worked on in blocks of so many, which bounds the memory that passing results take."""
 
 _BYTES_PER_OBJECT = 8 + 48 + 4 * VALUES
-_BUILDING_BYTES_PER_OBJECT = _BYTES_PER_OBJECT + 4 * VALUES + 4 + 8 + 8
-"""What building holds of each object: its row, its numbers before they are sorted, cell, order and epoch."""
+_BUILDING_BYTES_PER_OBJECT = _BYTES_PER_OBJECT + 4 + 8 + 8
+"""What building holds of each object: its row, cell, order and, unless overwritten, epoch."""
 
 _GROUPED_FROM = 200
 """So many orbits of one epoch are carried together; fewer one by one."""
@@ -107,7 +107,7 @@ def build_night(
     mid_night_mjd_tai
         Middle of the night.
     overwrite
-        Carry the states and factors given in place: the orbits returned are the same arrays, which saves a gigabyte for six
+        Carry the states, epochs and factors given in place: the orbits returned are the same arrays, which saves a gigabyte for six
         million objects. Where a fall into a planet leaves fewer, the arrays returned are new.
     memory_limit_bytes
         What building may take besides the orbits given.
@@ -143,6 +143,9 @@ def build_night(
         rows = slice(first, first + BLOCK)
         cells[rows] = _fill(solar_system, observatory, part(carried, rows), mid_night_mjd_tai, values[rows], nside)
     order = np.lexsort((carried.object_id, cells))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=12 * nside * nside + 1))])[:-1]
+    del cells
+    reorder(values, order)
     return (
         NightCatalogue(
             mid_night_mjd_tai=mid_night_mjd_tai,
@@ -150,8 +153,8 @@ def build_night(
             nside=nside,
             object_id=carried.object_id[order],
             states=carried.states[order],
-            values=values[order],
-            offsets=np.searchsorted(cells[order], np.arange(12 * nside * nside + 1)).astype(np.int64),
+            values=values,
+            offsets=offsets.astype(np.int64),
         ),
         carried,
     )
@@ -165,10 +168,12 @@ def _carried(solar_system: SolarSystem, orbits: Orbits, tdb: float, overwrite: b
         rows = slice(first, first + BLOCK)
         carry_factors(states[rows], tdb - orbits.epoch_mjd_tdb[rows], factors[rows])
         states[rows] = _carried_states(solar_system, states[rows], orbits.epoch_mjd_tdb[rows], tdb)
+    epochs = orbits.epoch_mjd_tdb if overwrite else np.empty(len(orbits))
+    epochs[:] = tdb
     carried = Orbits(
         object_id=orbits.object_id,
         states=states,
-        epoch_mjd_tdb=np.full(len(orbits), tdb),
+        epoch_mjd_tdb=epochs,
         h=orbits.h,
         slope=orbits.slope,
         slope_kind=orbits.slope_kind,

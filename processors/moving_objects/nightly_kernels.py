@@ -11,7 +11,7 @@ from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2
 from processors.moving_objects.forces import perturbation, relativity
 from processors.moving_objects.nightly_covariance import sky_ellipse
 
-__all__ = ["VALUES", "middle_of_night"]
+__all__ = ["VALUES", "middle_of_night", "reorder"]
 
 Floats = NDArray[np.float64]
 
@@ -98,3 +98,29 @@ def middle_of_night(
         across[2] = direction[0] * along[1] - direction[1] * along[0]
         sigma_along, sigma_across, correlation = sky_ellipse(factors[k], along, across)
         values[k, 6], values[k, 7], values[k, 8] = sigma_along, sigma_across, correlation
+
+
+@numba.njit(cache=True, error_model="numpy")
+def reorder(rows: NDArray[np.float32], order: NDArray[np.int64]) -> None:
+    """Put rows in place into an order, cycle by cycle: without the second copy that indexing would take.
+
+    Parameters
+    ----------
+    rows
+        ``(n, k)``, changed: row i becomes what row ``order[i]`` was.
+    order
+        Each number below n once.
+    """
+    done = np.zeros(rows.shape[0], np.bool_)
+    kept = np.empty(rows.shape[1], rows.dtype)
+    for begin in range(rows.shape[0]):
+        if done[begin]:
+            continue
+        kept[:] = rows[begin]
+        at = begin
+        while order[at] != begin:
+            rows[at] = rows[order[at]]
+            done[at] = True
+            at = order[at]
+        rows[at] = kept
+        done[at] = True

@@ -140,9 +140,10 @@ def _predict(
     last: NDArray[np.int64],
 ) -> Rows:
     observer, sun_velocity, dt = moment
-    most = int((last - first).sum())
-    chosen, helio, topo = np.empty(most, np.int64), np.empty((most, 6)), np.empty((most, 6))
-    hits = _candidates(
+    # Room for every candidate is asked for; memory is taken only for those that are seen.
+    rows = np.empty(int((last - first).sum()), PREDICTION)
+    seen_now = _write_seen(
+        catalogue.object_id,
         catalogue.states,
         catalogue.values,
         first,
@@ -152,22 +153,19 @@ def _predict(
         sun_velocity,
         centre,
         radius,
-        chosen,
-        helio,
-        topo,
         float(tdb_from_tai(catalogue.mid_night_mjd_tai)),
         solar_system.layout,
         solar_system.coefficients,
         gms(solar_system),
+        rows,
     )
-    order = np.argsort(catalogue.object_id[chosen[:hits]], kind="stable")
-    rows = np.zeros(hits, PREDICTION)
-    _describe_all(catalogue.object_id, catalogue.values, chosen, order, helio, topo, observer, rows)
-    return rows
+    rows = rows[:seen_now]
+    return np.take(rows, np.argsort(rows["ssObjectId"]))
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _candidates(
+def _write_seen(
+    object_id: NDArray[np.int64],
     states: Floats,
     values: NDArray[np.float32],
     first: NDArray[np.int64],
@@ -177,14 +175,13 @@ def _candidates(
     sun_velocity: Floats,
     centre: Floats,
     radius: float,
-    chosen: NDArray[np.int64],
-    helio: Floats,
-    topo: Floats,
     epoch: float,
     layout: Floats,
     coefficients: Floats,
     gm: Floats,
+    rows: Rows,
 ) -> int:
+    """Write the rows of the objects seen, in the order of the catalogue: in any other each would wait for memory."""
     chord = 2.0 * np.sin(0.5 * min(radius, np.pi))
     hits = 0
     left, sight, now = np.empty(6), np.empty(6), np.empty(6)
@@ -202,26 +199,7 @@ def _candidates(
             else:
                 here = seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, left, sight)
             if here:
-                chosen[hits] = k
-                for i in range(6):
-                    helio[hits, i], topo[hits, i] = left[i], sight[i]
+                rows[hits]["ssObjectId"] = object_id[k]
+                describe(values[k], left, sight, observer, rows[hits])
                 hits += 1
     return hits
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _describe_all(
-    object_id: NDArray[np.int64],
-    values: NDArray[np.float32],
-    chosen: NDArray[np.int64],
-    order: NDArray[np.int64],
-    helio: Floats,
-    topo: Floats,
-    observer: Floats,
-    rows: Rows,
-) -> None:
-    for n in range(rows.shape[0]):
-        hit = order[n]
-        k = chosen[hit]
-        rows[n]["ssObjectId"] = object_id[k]
-        describe(values[k], helio[hit], topo[hit], observer, rows[n])

@@ -97,3 +97,16 @@ def test_nothing_in_nothing_out_and_nan_stays_with_its_row() -> None:
 def test_half_the_way_twice_is_the_whole_way() -> None:
     halves = two_body(two_body(ALL, 17.3), np.full(len(ALL), 17.3))
     np.testing.assert_allclose(halves, two_body(ALL, 34.6), atol=1e-12)
+
+
+@pytest.mark.parametrize("dt", [1e-3, -0.2, 0.49])
+def test_a_short_step_by_the_series_is_that_of_the_equation(dt: float) -> None:
+    """Below the limit a series is used, above it Kepler's equation: many short steps arrive where a long one does."""
+    random = np.random.default_rng(771)
+    states = np.hstack([random.normal(size=(200, 3)) * 3.0, random.normal(size=(200, 3)) * 0.006])
+    states = states[np.linalg.norm(states[:, :3], axis=1) > 1.0]
+    steps = 2048
+    walked = states
+    for _ in range(steps):
+        walked = two_body(walked, dt)
+    np.testing.assert_allclose(walked, two_body(states, steps * dt), rtol=1e-10, atol=1e-11)

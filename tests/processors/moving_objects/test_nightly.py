@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from infra.ephemerides import load_solar_system, observatory
 from infra.night_catalogues import map_catalogue, write_catalogue
-from processors.moving_objects import nightly, nightly_covariance, nightly_query
+from processors.moving_objects import nightly, nightly_covariance, nightly_kernels, nightly_query
 from processors.moving_objects.apparent import astrometric
 from processors.moving_objects.errors import (
     CatalogueFormatError,
@@ -267,3 +267,12 @@ def test_cells_within_hold_every_point_within(nside: int) -> None:
         within = cells_within(direction, 0.04, nside)
         assert np.isin(cells[inside], within).all()
         assert len(within) < 12 * nside * nside * 0.02
+
+
+@settings(max_examples=60, deadline=None)
+@given(order=st.integers(0, 40).flatmap(lambda n: st.permutations(range(n))))
+def test_rows_put_in_order_in_place_are_those_of_indexing(order: list[int]) -> None:
+    rows = np.arange(3 * len(order), dtype=np.float32).reshape(-1, 3)
+    expected = rows[np.array(order, np.int64)]
+    nightly_kernels.reorder(rows, np.array(order, np.int64))
+    np.testing.assert_array_equal(rows, expected)
