@@ -34,7 +34,7 @@ _NOUNS = {
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, put back."),
     "schemas": ("streams.cli.schemas_command", "Schemas of every topic."),
     "daymops": ("streams.cli.daymops", "Discover moving objects: link the detections of many nights, fit orbits."),
-    "orbits": ("streams.cli.orbits", "Known orbits: import a catalogue, look at them, export them."),
+    "orbits": ("streams.cli.orbits", "Orbits: import a catalogue, look at them, fit, report and export them."),
     "replay": ("streams.cli.replay", "A night again: record it, play it into a system of its own, compare the two."),
     "simulate": ("streams.cli.simulate", "Surveys of detections without pixels, with their truth."),
 }

@@ -1,4 +1,4 @@
-"""``nightcast orbits``: the Moving Object Database: import a catalogue, look at orbits, export them."""
+"""``nightcast orbits``: the Moving Object Database: import a catalogue, look at orbits, fit, report and export them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from streams.cli import orbits_work
 from streams.cli.common import JsonOption, console, load, one_sentence_errors, print_json, print_table
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+
+app.command()(orbits_work.fit)
+app.command()(orbits_work.ephemerides)
+app.command()(orbits_work.report)
 
 MOST_PROBLEMS = 20
 """Broken lines that are shown."""
@@ -132,4 +137,6 @@ def _text(value: Any) -> str:
     """Return a value for people; a number with its error as both."""
     if isinstance(value, dict):
         return str(value["value"]) if value["sigma"] is None else f"{value['value']} ± {value['sigma']:.2g}"
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "-"
     return "-" if value is None else str(value)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.settings import Settings
-from processors.moving_objects.cometary import cometary_elements, element_sigmas
+from processors.moving_objects.cometary import cometary_elements, element_sigmas, orbit_types, tisserand_jupiter
 from processors.moving_objects.designations import pack, unpack
 from processors.moving_objects.errors import InvalidDesignationError
 from schemas.errors import PermanentFailure
@@ -18,7 +18,14 @@ from schemas.orbits import covariances_of, states_of
 from streams.compose import Wiring
 from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
 
-__all__ = ["UnknownOrbitError", "describe", "place_of", "plain"]
+__all__ = ["ORBIT_CLASSES", "UnknownOrbitError", "describe", "place_of", "plain"]
+
+ORBIT_CLASSES = {
+    0: "Atira", 1: "Aten", 2: "Apollo", 3: "Amor", 9: "inner, other", 10: "Mars crosser", 11: "main belt", 12: "Jupiter Trojan",
+    19: "middle, other", 20: "Jupiter coupled", 21: "Neptune Trojan", 22: "Centaur or outer, other",
+    23: "trans-Neptunian", 30: "hyperbolic", 31: "parabolic", 99: "unclassified",
+}  # fmt: skip
+"""Names of the Minor Planet Center's classes (its page "Orbit Type Definition")."""
 
 _ABOUT = (
     "designation",
@@ -64,18 +71,35 @@ def describe(settings: Settings, designation: str) -> dict[str, Any]:
         When no such orbit is known.
     """
     wiring = Wiring(settings)
-    at_hand = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
+    events = read_orbit_store(settings.bootstrap, wiring.codec)
+    at_hand = orbits_at_hand(events.values(), wiring.objects)
     place = place_of(at_hand.rows["designation"], designation)
     if place is None:
         raise UnknownOrbitError(f"No orbit of {designation!r} is known; see `nightcast orbits list`.")
     found = at_hand.rows[place : place + 1]
+    name = str(found[0]["designation"])
     states, epochs = states_of(found), found["epoch_mjd_tdb"]
-    elements = cometary_elements(states, epochs)[0]
+    table = cometary_elements(states, epochs)
+    elements = table[0]
     sigmas = element_sigmas(states, epochs, covariances_of(found))[0]
     return {
         **plain(found[0]),
-        "origin": "own" if str(found[0]["designation"]) in at_hand.own else "imported",
+        "origin": "own" if name in at_hand.own else "imported",
+        "orbit_class": ORBIT_CLASSES.get(int(orbit_types(table)[0]), "unclassified"),
+        "tisserand_jupiter": round(float(tisserand_jupiter(table)[0]), 4),
+        **(_own(events[name].fact) if name in at_hand.own else {}),
         **{name: _number(elements[name], sigmas[name]) for name in elements.dtype.names or ()},
+    }
+
+
+def _own(fact: Any) -> dict[str, Any]:
+    """Return what only an orbit of ours has."""
+    return {
+        "found_on_night": fact.day_obs,
+        "tracklets": len(fact.tracklets),
+        "chi2": round(fact.chi2, 3),
+        "reportable": fact.reportable,
+        "why_not_reported": list(fact.reasons),
     }
 
 
