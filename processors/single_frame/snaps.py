@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import astroscrappy
 import numpy as np
 from numpy.typing import NDArray
 
 from processors.single_frame.errors import MismatchedSnapsError
 from processors.single_frame.isr import DetectorImage
 from processors.single_frame.medians import median_of
+from processors.single_frame.single_snap import reject_rays
 from processors.single_frame.snap_pairs import CORE_SIGMA, combine_pair
 from schemas.masks import MaskPlane
 
@@ -23,9 +22,6 @@ SAMPLING = 5
 
 PEAK_FRACTION = 0.06
 """Noise term as a fraction of the fainter snap's local peak: seeing changes between snaps, and five times this is what that may do."""
-
-LAPLACE_SIGMA = 4.5
-"""Laplacian threshold of L.A.Cosmic for a single snap (van Dokkum 2001)."""
 
 _CR, _UNUSABLE = int(MaskPlane.CR), int(MaskPlane.SAT | MaskPlane.BAD | MaskPlane.NO_DATA)
 
@@ -106,20 +102,8 @@ def _compare(first: DetectorImage, second: DetectorImage) -> tuple[float, float,
 
 def _clean_single(frame: DetectorImage) -> CombinedImage:
     bad = (frame.mask & _UNUSABLE) != 0
-    noise = float(np.median(list(frame.read_noise.values()))) or 1.0
-    found, cleaned = astroscrappy.detect_cosmics(
-        frame.image,
-        inmask=bad,
-        invar=frame.variance,
-        sigclip=LAPLACE_SIGMA,
-        readnoise=noise,
-        satlevel=np.inf,
-        niter=2,
-        cleantype="medmask",
-    )
-    hit = np.asarray(found, bool) & ~bad
+    image, variance, rays = reject_rays(frame.image, frame.variance, bad)
     mask = frame.mask.copy()
-    mask[hit] |= np.uint16(_CR | int(MaskPlane.INTRP))
-    image: NDArray[Any] = np.where(hit, cleaned, frame.image).astype(np.float32)
-    snaps = SnapData(count=1, rejected=hit.astype(np.uint8), difference=None, difference_variance=None)
-    return CombinedImage(image=image, variance=frame.variance.copy(), mask=mask, snaps=snaps)
+    mask[rays] |= np.uint16(_CR | int(MaskPlane.INTRP))
+    snaps = SnapData(count=1, rejected=rays.astype(np.uint8), difference=None, difference_variance=None)
+    return CombinedImage(image=image, variance=variance, mask=mask, snaps=snaps)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from processors.single_frame.frames import Exposure, RawAmplifier, RawFrame, Section
 from processors.single_frame.pipeline import calibrate
 from processors.single_frame.projection import deproject
+from processors.single_frame.visit_image import make_visit_image
 from schemas.camera import Amplifier, Camera, Detector
 from schemas.raw import AmplifierTable, MasterCalibrations
 
@@ -43,6 +44,7 @@ def warm_up() -> None:
     )
     camera = _camera()
     calibrate(frames, masters, _catalogue(x, y, flux), camera=camera, detector=camera.detectors[0])
+    make_visit_image(frames[:1], masters)
 
 
 def _stars() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
