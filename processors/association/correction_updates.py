@@ -16,7 +16,7 @@ __all__ = ["correction_updates"]
 Array = np.ndarray[Any, Any]
 
 
-def correction_updates(decision: AssociationDecision, versions: Array) -> Iterator[ObjectUpdate]:
+def correction_updates(decision: AssociationDecision, versions: Array, number: int) -> Iterator[ObjectUpdate]:
     """Yield the updates of a correction: DIAObjects in order of their identifiers, then Solar System objects.
 
     None of them makes an alert: nothing was newly seen.
@@ -27,6 +27,8 @@ def correction_updates(decision: AssociationDecision, versions: Array) -> Iterat
         A decision with a correction.
     versions
         Public DIAObject rows that it made (``fold.object_versions``).
+    number
+        Its place among all decisions (``History.number_of``).
     """
     assert decision.correction is not None
     correction = decision.correction
@@ -43,12 +45,13 @@ def correction_updates(decision: AssociationDecision, versions: Array) -> Iterat
             cause="closed" if identifier in closed else "reassigned" if identifier in records else "verdict",
             successor=closed.get(identifier, 0),
             verdict=verdicts.get(identifier, -1),
+            correction=number,
             **told,
         )
-    yield from _of_moving(decision, lost)
+    yield from _of_moving(decision, lost, number)
 
 
-def _of_moving(decision: AssociationDecision, lost: Array) -> Iterator[ObjectUpdate]:
+def _of_moving(decision: AssociationDecision, lost: Array, number: int) -> Iterator[ObjectUpdate]:
     orbits = orbits_of(decision)
     gained = decision.moving.to_array()
     circumstances = encode_rows(decision.circumstances.to_array(), "ssSource")
@@ -63,6 +66,7 @@ def _of_moving(decision: AssociationDecision, lost: Array) -> Iterator[ObjectUpd
             cause="reassigned",
             circumstances=tuple(circumstances[row] for row in mine.tolist()),
             mpc_orbits=orbits.get(identifier, b""),
+            correction=number,
             **_told(gained[mine], lost[lost["ssObjectId"] == identifier]),
         )
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from processors.association.errors import UnknownVisitError
 from processors.association.history import (
     COUNT_KEY,
     FORCED_ROW,
@@ -157,9 +156,7 @@ def object_versions(view: History, decision: AssociationDecision, *, rules: Rule
         When the decision is not folded.
     """
     rules = rules or Rules()
-    number = next((one.number for one in view.folded(decision.visit) if one.sequence == decision.sequence), None)
-    if number is None:
-        raise UnknownVisitError(f"Decision {decision.sequence} of visit {decision.visit} is not folded.")
+    number = view.number_of(decision.visit, decision.sequence)
     sources, forced = decision.diasources.to_array(), decision.forced.to_array()
     touched = np.union1d(_touched(sources, _released(decision)), forced["diaObjectId"])
     if decision.correction is not None:

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from processors.association.errors import CorruptHistoryError
+from processors.association.errors import CorruptHistoryError, UnknownVisitError
 from schemas.ids import unpack_dia_source_id
 
 __all__ = [
@@ -210,6 +210,19 @@ class History:
         """Return the decisions of a visit that are folded, in order of their sequence."""
         (value,) = self._blocks.get_many([visit_key(visit)])
         return () if value is None else _unpack_decisions(value)
+
+    def number_of(self, visit: int, sequence: int) -> int:
+        """Return the place of a folded decision among all.
+
+        Raises
+        ------
+        UnknownVisitError
+            When the decision is not folded.
+        """
+        for one in self.folded(visit):
+            if one.sequence == sequence:
+                return one.number
+        raise UnknownVisitError(f"Decision {sequence} of visit {visit} is not folded.")
 
     def pixels_of(self, object_ids: Array) -> Array:
         """Return the pixel in which each object was founded, -1 for objects that are not known."""

@@ -44,7 +44,7 @@ def ss_object_versions(view: History, decision: AssociationDecision) -> Iterator
     touched = _touched(decision, orbits)
     if not len(touched):
         return
-    number = next(one.number for one in view.folded(decision.visit) if one.sequence == decision.sequence)
+    number = view.number_of(decision.visit, decision.sequence)
     rows = view.moving(touched, number=number)
     known = np.unique(rows["ssObjectId"])
     table = _orbit_rows(known, orbits)

@@ -99,6 +99,9 @@ class ObjectUpdate:
     """Of a correction: DIASources that are not the object's any more, ascending."""
     successor: int = 0
     """Of a closed DIAObject: the Solar System object that its sources went to."""
+    correction: int = 0
+    """Of a correction: its place among all decisions of the instrument; of two that tell of one source, the later is right, and
+    either is against a visit."""
     verdict: int = -1
     """What DayMOPS says of a DIAObject that nothing else was associated with (`Verdict`); -1 where it says nothing."""
 

@@ -56,7 +56,7 @@ def ss_object_records(view: History, decision: AssociationDecision) -> Iterator[
 def _updates(view: History, decision: AssociationDecision, rules: Rules) -> Iterable[ObjectUpdate]:
     versions = object_versions(view, decision, rules=rules)
     if decision.correction is not None:
-        return correction_updates(decision, versions)
+        return correction_updates(decision, versions, view.number_of(decision.visit, decision.sequence))
     return [*object_updates(decision, versions), *moving_updates(decision)]
 
 

@@ -22,7 +22,7 @@ from streams.views import nights, queries
 from streams.views.errors import NotInViewError, RequestError
 from streams.views.head import read_head
 from streams.views.records import decode_record
-from streams.views.rows import AlertRow, ObjectRow, VisitRow
+from streams.views.rows import AlertRow, FateRow, ObjectRow, VisitRow
 from streams.views.view import View
 
 __all__ = ["Epoch", "History", "Toolkit", "decode_object", "readable_stamps", "record_as_json"]
@@ -52,6 +52,8 @@ class History:
     stretch: Mapping[str, Stretch]
     points: Sequence[Measurement]
     newest: OpenedAlert | None
+    fate: FateRow | None = None
+    """What DayMOPS made of it."""
 
     @property
     def position(self) -> tuple[float, float]:
@@ -126,6 +128,7 @@ class Toolkit:
             rows = queries.alerts_of_object(connection, object_id)
             record = queries.dia_object_record(connection, object_id)
             now = queries.dia_object(connection, object_id) if record is not None else None
+            fate = queries.fate_of(connection, object_id)
         if now is None and not rows:
             raise NotInViewError(f"Neither an object nor an alert has the number {object_id}.")
         newest = self.opened(rows[-1].alert_id) if rows else None
@@ -137,6 +140,7 @@ class Toolkit:
             stretch=self.stretch_of([row.alert_id for row in rows]),
             points=self._points(object_id, rows, newest),
             newest=newest,
+            fate=fate,
         )
 
     def light_curve(self, object_id: int) -> list[Measurement]:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 
 from schemas import events
 from schemas.errors import PermanentFailure
+from schemas.ids import day_obs_of
 from schemas.wire import EventCodec
 from streams.views import tables
 from streams.views.head import AlertHead, read_head
@@ -23,6 +24,7 @@ from streams.views.records import decode_record
 __all__ = ["FOLDED_TOPICS", "Folder", "Message", "read_positions"]
 
 T = TypeVar("T")
+_AT_ONCE = 500
 Row = dict[str, Any]
 
 
@@ -96,7 +98,10 @@ class Folder:
             return
         if message.topic == "object-updates":
             update = self._codec.decode(events.ObjectUpdate, message.value)
-            writes.setdefault(tables.measurements, {}).update(_measurement_rows(update))
+            measured = writes.setdefault(tables.measurements, {})
+            measured.update(_not_older(_measurement_rows(update), measured))
+            if update.corrects and update.dia_object_id:
+                writes.setdefault(tables.fates, {})[update.dia_object_id] = _fate_row(update)
             return
         event, table, make = _EVENTS[message.topic]
         row = make(self._codec.decode(event, message.value), message)
@@ -167,8 +172,28 @@ def _measurement_rows(event: events.ObjectUpdate) -> dict[int, Row]:
                 "kind": kind,
                 "object_id": event.owner,
                 "record": record,
+                "correction": event.correction,
             }
     return rows
+
+
+def _not_older(rows: dict[int, Row], held: Mapping[int, Row | None]) -> dict[int, Row]:
+    """Return the rows that no later correction has a word on."""
+    return {
+        key: row
+        for key, row in rows.items()
+        if (before := held.get(key)) is None or row["correction"] >= before["correction"]
+    }
+
+
+def _fate_row(event: events.ObjectUpdate) -> Row:
+    return {
+        "object_id": event.dia_object_id,
+        "closed": int(event.cause == "closed"),
+        "ss_object_id": event.successor,
+        "verdict": event.verdict,
+        "day_obs": day_obs_of(event.visit),
+    }
 
 
 def _ledger_row(event: events.AlertLedgerEntry, _message: Message) -> Row:
@@ -260,7 +285,10 @@ def _primary(table: Table) -> str:
 
 
 def _key_of(message: Message, table: Table) -> Any:
-    text = (message.key or b"").decode("utf-8", "replace")
+    key = message.key or b""
+    if table not in (tables.quality, tables.jobs) and not key.isdigit():
+        return int.from_bytes(key, "big")
+    text = key.decode("utf-8", "replace")
     return text if table in (tables.quality, tables.jobs) else int(text)
 
 
@@ -271,10 +299,26 @@ def _replace(connection: Connection, table: Table, rows: Mapping[Any, Row | None
         held = set(connection.execute(select(column).where(column.in_(list(rows)))).scalars())
         fresh = [row for key, row in rows.items() if key not in held and row is not None]
     else:
+        if table is tables.measurements:
+            rows = _uncorrected(connection, rows)
+        if not rows:
+            return
         connection.execute(delete(table).where(column == bindparam("old")), [{"old": key} for key in rows])
         fresh = [row for row in rows.values() if row is not None]
     if fresh:
         connection.execute(insert(table), fresh)
+
+
+def _uncorrected(connection: Connection, rows: Mapping[Any, Row | None]) -> Mapping[Any, Row | None]:
+    """Leave out measurements of which the table has a later correction: partitions come in any order."""
+    columns = tables.measurements.c
+    held: dict[int, Row | None] = {}
+    identifiers = sorted(rows)
+    for first in range(0, len(identifiers), _AT_ONCE):
+        part = identifiers[first : first + _AT_ONCE]
+        found = connection.execute(select(columns.source_id, columns.correction).where(columns.source_id.in_(part)))
+        held |= {row.source_id: {"correction": row.correction} for row in found}
+    return _not_older({key: row for key, row in rows.items() if row is not None}, held)
 
 
 def _advance(connection: Connection, messages: Iterable[Message]) -> None:

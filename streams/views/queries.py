@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from streams.views import tables
 from streams.views.errors import NotInViewError
-from streams.views.rows import AlertRow, AnnotationRow, ObjectRow
+from streams.views.rows import AlertRow, AnnotationRow, FateRow, ObjectRow
 from streams.views.sky import Cone, separation_arcsec
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "count_alerts",
     "dia_object",
     "dia_object_record",
+    "fate_of",
     "last_sequence",
     "ledger_of",
     "measurements_of",
@@ -125,13 +126,21 @@ def dia_object(connection: Connection, object_id: int) -> ObjectRow:
     Raises
     ------
     NotInViewError
-        When there is no such object, or it was merged or withdrawn.
+        When there is no such object; where it was closed, the error says where its sources went.
     """
     statement = select(*_object_columns()).where(tables.objects.c.object_id == object_id)
     row = connection.execute(statement).mappings().first()
     if row is None:
-        raise NotInViewError(f"There is no object {object_id}.")
+        raise NotInViewError(_why_not(connection, object_id))
     return ObjectRow(**row)
+
+
+def _why_not(connection: Connection, object_id: int) -> str:
+    fate = fate_of(connection, object_id)
+    if fate is None or not fate.closed:
+        return f"There is no object {object_id}."
+    went = f"the Solar System object {fate.designation} ({fate.ss_object_id})" if fate.ss_object_id else "other objects"
+    return f"Object {object_id} was closed by DayMOPS of night {fate.day_obs}: its detections are those of {went}."
 
 
 def dia_object_record(connection: Connection, object_id: int) -> bytes | None:
@@ -139,6 +148,12 @@ def dia_object_record(connection: Connection, object_id: int) -> bytes | None:
     statement = select(tables.objects.c.record).where(tables.objects.c.object_id == object_id)
     record = connection.execute(statement).scalar()
     return None if record is None else bytes(record)
+
+
+def fate_of(connection: Connection, object_id: int) -> FateRow | None:
+    """Return what DayMOPS made of a DIAObject, None when it said nothing of it."""
+    row = connection.execute(select(tables.fates).where(tables.fates.c.object_id == object_id)).mappings().first()
+    return None if row is None else FateRow(**{**row, "closed": bool(row["closed"])})
 
 
 def measurements_of(connection: Connection, object_id: int) -> list[tuple[str, bytes]]:

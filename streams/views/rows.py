@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["AlertRow", "AnnotationRow", "ObjectRow", "VisitRow"]
+from processors.errors import ProcessingError
+from processors.moving_objects.designations import unpack
+
+__all__ = ["AlertRow", "AnnotationRow", "FateRow", "ObjectRow", "VisitRow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,30 @@ class ObjectRow:
     """Where this version lies in diaobjects."""
     separation_arcsec: float | None = None
     """From the centre of the cone that was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FateRow:
+    """What DayMOPS made of a DIAObject."""
+
+    object_id: int
+    closed: bool
+    """Whether it was left without sources."""
+    ss_object_id: int
+    """Where the sources of a closed one went, 0 for none."""
+    verdict: int
+    """A `Verdict`; -1 for none."""
+    day_obs: int
+    """The night that DayMOPS looked at."""
+
+    @property
+    def designation(self) -> str:
+        """Designation of the object that its sources went to, packed where it has no other form; empty for none."""
+        packed = self.ss_object_id.to_bytes(8, "big").strip(b"\0 ").decode("ascii", "replace")
+        try:
+            return unpack(packed)
+        except ProcessingError:
+            return packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ alerts             alert-store                 an alert: what one searches by
 packets            alert-store                 the alert's message, byte for byte as sent
 objects            diaobjects                  a DIAObject in its newest version
 measurements       object-updates              a detection or forced measurement of an object
+fates              object-updates              what DayMOPS made of a DIAObject
 ledger             alert-ledger                what became of an alert
 manifests          alert-manifests             a visit's manifest
 quality            quality-metrics             quality of a visit or of one of its detectors
@@ -27,6 +28,7 @@ __all__ = [
     "VERSION",
     "alerts",
     "annotation_log",
+    "fates",
     "faults",
     "jobs",
     "ledger",
@@ -39,7 +41,7 @@ __all__ = [
     "quality",
 ]
 
-VERSION = 2
+VERSION = 3
 """Version of these tables; a view of another version is dropped and folded again."""
 
 metadata = MetaData()
@@ -106,6 +108,17 @@ measurements = Table(
     Column("kind", String(16), nullable=False),
     Column("object_id", BigInteger, nullable=False, index=True),
     Column("record", LargeBinary, nullable=False),
+    Column("correction", BigInteger, nullable=False),
+)
+
+fates = Table(
+    "fates",
+    metadata,
+    Column("object_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("closed", Integer, nullable=False),
+    Column("ss_object_id", BigInteger, nullable=False),
+    Column("verdict", Integer, nullable=False),
+    Column("day_obs", Integer, nullable=False),
 )
 
 ledger = Table(

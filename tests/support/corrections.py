@@ -14,9 +14,11 @@ from processors.association.correct import (
     rows_of_sources,
     wanted_changes,
 )
+from processors.association.correction_updates import correction_updates
+from processors.association.fold import object_versions
 from processors.moving_objects.rows import mpc_orbit_records
 from processors.moving_objects.stored_orbits import named_rows
-from schemas.events import AssociationDecision
+from schemas.events import AssociationDecision, ObjectUpdate
 from schemas.orbits import STATE_COLUMNS, orbit_rows
 from schemas.public import null_rows
 from schemas.public_avro import encode_record
@@ -118,6 +120,12 @@ class LoggedNight(Night):
 
     def _pixels(self) -> Iterable[int]:
         return [int.from_bytes(key[1:], "big", signed=True) for key in sorted(self.blocks.values) if key[:1] == b"h"]
+
+
+def updates_of(night: Night, decision: AssociationDecision) -> list[ObjectUpdate]:
+    """Return the updates of a folded correction."""
+    number = night.view.number_of(decision.visit, decision.sequence)
+    return list(correction_updates(decision, object_versions(night.view, decision), number))
 
 
 def circumstances(rows: Array) -> Array:

@@ -17,12 +17,11 @@ from processors.alerts.assembly import (
 )
 from processors.alerts.gate import check_encoded
 from processors.alerts.layout import locate
-from processors.association.correction_updates import correction_updates
 from processors.association.fold import object_versions
 from processors.association.updates import moving_updates, object_updates
 from schemas.events import ObjectUpdate
 from tests.support.association_cases import DAY_OBS, detector_result, midpoint_of, source_rows, visit_number
-from tests.support.corrections import NAMES, LoggedNight, orbit, record_of
+from tests.support.corrections import NAMES, LoggedNight, orbit, record_of, updates_of
 from tests.support.predictions import predicted
 
 ONE, TWO, _ = NAMES
@@ -69,7 +68,7 @@ def visit_update(night: LoggedNight, index: int, *, known: str | None = None) ->
 
 def corrections(night: LoggedNight, pairs: dict[int, str | None], **about: Any) -> list[ObjectUpdate]:
     decision = night.correct(pairs, **about)
-    return list(correction_updates(decision, object_versions(night.view, decision)))
+    return updates_of(night, decision)
 
 
 def earlier(packet: bytes) -> list[int]:

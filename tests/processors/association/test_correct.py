@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.association.correct import wanted_changes
-from processors.association.correction_updates import correction_updates
 from processors.association.decide import detectors_of
 from processors.association.fold import fold, object_versions
 from processors.association.history import History, MemoryBlocks
@@ -30,7 +29,7 @@ from tests.support.association_cases import (
     source_rows,
     visit_number,
 )
-from tests.support.corrections import NAMES, LoggedNight, number_of, reassignments
+from tests.support.corrections import NAMES, LoggedNight, number_of, reassignments, updates_of
 from tests.support.predictions import predicted
 
 ONE, TWO, THREE = NAMES
@@ -215,7 +214,7 @@ def test_nothing_to_correct_is_a_decision_too() -> None:
     before = night.objects()
     decision = night.correct({}, verdicts={7: Verdict.STATIONARY})
     assert night.objects() == before
-    assert list(correction_updates(decision, object_versions(night.view, decision))) != []
+    assert updates_of(night, decision) != []
     assert list(ss_object_versions(night.view, decision)) == []
 
 
@@ -249,9 +248,9 @@ def test_decisions_say_the_same_after_a_correction_as_before_it() -> None:
 
 def _said(night: LoggedNight, decision: AssociationDecision) -> list[bytes]:
     versions = object_versions(night.view, decision)
-    make = object_updates if decision.correction is None else correction_updates
     objects = [avro.encode(one) for _, one in ss_object_versions(night.view, decision) if one is not None]
-    return [avro.encode(update) for update in make(decision, versions)] + objects
+    updates = updates_of(night, decision) if decision.correction else object_updates(decision, versions)
+    return [avro.encode(update) for update in updates] + objects
 
 
 def test_the_state_is_the_fold_of_the_log() -> None:
@@ -290,7 +289,7 @@ def test_updates_tell_what_each_object_lost_and_gained() -> None:
     decision = night.correct(
         dict.fromkeys([*mine, ids[1]], ONE), verdicts={mine[0]: Verdict.LINKED, ids[0]: Verdict.STATIONARY}
     )
-    updates = list(correction_updates(decision, object_versions(night.view, decision)))
+    updates = updates_of(night, decision)
     told = {update.dia_object_id or update.ss_object_id: update for update in updates}
     assert {one: told[one].cause for one in told} == {
         **dict.fromkeys(mine, "closed"),

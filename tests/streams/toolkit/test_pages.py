@@ -15,10 +15,13 @@ from astropy.io import fits
 from fastapi.testclient import TestClient
 
 from schemas import public
+from schemas.events import ObjectUpdate
 from streams.toolkit.app import create_app
 from streams.toolkit.service import Toolkit
+from streams.views.fold import Message
+from tests.support.corrections import NAMES, number_of
 from tests.support.packets import build_sky
-from tests.support.toolkits import make_toolkit
+from tests.support.toolkits import fill, make_toolkit
 
 STORIES = build_sky(objects=3, epochs=4)
 STORY = STORIES[0]
@@ -146,6 +149,34 @@ def test_what_makes_no_sense_is_answered_in_a_sentence(client: TestClient, path:
 def test_find_leads_on(client: TestClient, typed: str, where: str) -> None:
     answer = client.get("/find", params={"q": typed}, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, where)
+
+
+def test_the_page_of_a_closed_object_says_where_it_went(tmp_path: Path) -> None:
+    toolkit = make_toolkit(tmp_path, STORIES[:1])
+    closed = closing_update(STORY.object_id, number_of(NAMES[0]))
+    value = toolkit.view.codec.encode("object-updates", closed)
+    fill(toolkit.view, [Message(topic="object-updates", partition=0, offset=10_000, key=b"k", value=value)])
+    with TestClient(create_app(toolkit, follow=False)) as client:
+        text = client.get(f"/objects/{STORY.object_id}").text
+    assert NAMES[0] in text[text.index('id="fate"') :]
+    assert str(number_of(NAMES[0])) in text
+
+
+def closing_update(object_id: int, successor: int) -> ObjectUpdate:
+    """Return the update that closes an object."""
+    return ObjectUpdate(
+        dia_object_id=object_id,
+        visit=2027011500000,
+        sequence=0,
+        diasources=(),
+        forced=(),
+        dia_object=b"",
+        cause="closed",
+        cutouts={},
+        dia_source_ids=(),
+        midpoint_mjd_tai=61420.0,
+        successor=successor,
+    )
 
 
 def test_alert_page_sets_then_beside_now(client: TestClient) -> None:
