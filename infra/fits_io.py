@@ -205,7 +205,15 @@ def read_template(source: bytes | Path) -> TemplateImage:
             airmass=airmass,
             airmass_range=(float(header.get("AIRMMIN", airmass)), float(header.get("AIRMMAX", airmass))),
             n_epochs=int(header["NEPOCHS"]),
+            noise_factor=_positive(header.get("NOISEFAC", 1.0)),
         )
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not 0 < number < np.inf:
+        raise ValueError(f"NOISEFAC is {number}, which no noise has")
+    return number
 
 
 def read_table(source: bytes | Path) -> NDArray[np.void]:

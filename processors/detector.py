@@ -117,7 +117,10 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
             **image.metrics,
             "psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * inputs.camera.plate_scale,
             **result.metrics,
+            "template_airmass": choice.info.airmass,
             "template_airmass_distance": choice.airmass_distance,
+            "template_epochs": float(choice.info.n_epochs),
+            "template_noise_factor": template.noise_factor,
             **metrics_of(curve),
         },
     )

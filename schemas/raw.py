@@ -138,3 +138,5 @@ class TemplateImage:
     airmass: float
     airmass_range: tuple[float, float]
     n_epochs: int
+    noise_factor: float = 1.0
+    """Variance of a sum over many pixels per sum of their variances, measured when the file was written."""

@@ -22,14 +22,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     camera, bands = load_camera(options.camera), options.bands.split(",")
     started = time.process_time()
     release = build_release(
-        camera, options.seed, out / "cache", bands=bands, detectors=options.detectors, progress=_say_step
+        camera,
+        options.seed,
+        out / "cache",
+        bands=bands,
+        detectors=options.detectors,
+        charge_effects=options.charge_effects,
+        progress=_say_step,
     )
     link = out / "release"
     link.unlink(missing_ok=True)
     link.symlink_to(release.directory.resolve(), target_is_directory=True)
     _say(f"release {release.path}: {time.process_time() - started:.1f} s of CPU")
     visits = plan_night(camera, options.seed, options.day_obs, options.visits, bands=bands, n_snaps=options.snaps)
-    night = Night(camera, options.seed, visits)
+    night = Night(camera, options.seed, visits, charge_effects=options.charge_effects)
     faults = dict(_fault(text) for text in options.fault)
     buffer = CameraBuffer(night, out / "raw", detectors=options.detectors, faults=faults)
     for visit in visits:
@@ -56,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bands", default="r,i", help="bands, observed in turn (default: r,i)")
     parser.add_argument("--day-obs", type=int, default=20260921, help="night, YYYYMMDD (default: 20260921)")
     parser.add_argument("--detectors", type=int, nargs="*", help="only these detectors (default: all)")
+    parser.add_argument(
+        "--charge-effects",
+        action="store_true",
+        help="sensors show the brighter-fatter effect and deferred charge; the masters describe them",
+    )
     parser.add_argument(
         "--fault",
         action="append",

@@ -1,6 +1,6 @@
 """What charge does to itself in thick CCDs: the brighter-fatter effect, and charge that arrives late at the output.
 
-Both are off for the cameras of the simulated nights and on where a scene asks for them (`ChargeEffects`).
+Both are off for the simulated nights unless asked for (``--charge-effects``) and on where a scene asks for them (`ChargeEffects`).
 
 Brighter-fatter. Charge collected so far repels what arrives. With the potential ``phi = K (*) Q`` of a small symmetric kernel
 ``K`` (1/electron) and the light ``F`` of a time step, the charge that crosses the face between a pixel ``p`` and its neighbour ``q``

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from infra.telescope.artefacts import cosmic_rays, satellite_track, trail_light
 from infra.telescope.chance import generator
+from infra.telescope.charge import draw_charge_effects
 from infra.telescope.electronics import collect, read_out
 from infra.telescope.optics import field_radius, plane_to_detector
 from infra.telescope.response import DetectorResponse, make_response
@@ -57,9 +58,11 @@ class Night:
         Which camera, and the seed of everything.
     visits
         The plan: all of one night.
+    charge_effects
+        Whether the sensors show the brighter-fatter effect and deferred charge.
     """
 
-    def __init__(self, camera: Camera, seed: int, visits: list[PlannedVisit]) -> None:
+    def __init__(self, camera: Camera, seed: int, visits: list[PlannedVisit], *, charge_effects: bool = False) -> None:
         self.camera = camera
         self.seed = seed
         self.visits = visits
@@ -69,6 +72,7 @@ class Night:
         self.asteroids: list[Asteroid] = make_asteroids(camera, seed, day_obs, times)
         self._everything = functools.lru_cache(maxsize=4)(self._place_all)
         self.response = functools.cache(lambda identifier: make_response(camera, seed, camera.detector(identifier)))
+        self._charge_effects = charge_effects
 
     def place(self, visit: PlannedVisit, snap: int, detector: Detector) -> Placed:
         """Return every object with its place on a detector and its electrons in a snap."""
@@ -114,8 +118,10 @@ class Night:
         expected = self.light(visit, snap, detector)
         struck = cosmic_rays(expected.shape, visit.exposure_time, generator(self.seed, "rays", exposure, detector.id))
         response = self._response(detector)
-        electrons = collect(expected, struck, response, random)
-        return Exposed(expected=expected, electrons=electrons, frames=read_out(electrons, response, random))
+        effects = draw_charge_effects(self.seed, detector) if self._charge_effects else None
+        electrons = collect(expected, struck, response, random, effects=effects)
+        frames = read_out(electrons, response, random, effects=effects)
+        return Exposed(expected=expected, electrons=electrons, frames=frames)
 
     def track(self, visit: PlannedVisit) -> tuple[float, float]:
         """Return the straight line of the visit's satellite, if it has one."""

@@ -16,6 +16,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from infra.telescope.chance import generator
+from infra.telescope.charge import ChargeEffects, draw_charge_effects
+from infra.telescope.charge_masters import charge_hdus, measured_effects
 from infra.telescope.optics import field_radius
 from infra.telescope.response import HOT_DARK_E_PER_S, DetectorResponse, make_response
 from infra.telescope.setup import BANDS, field_setup
@@ -68,6 +70,7 @@ def build_release(
     *,
     bands: Sequence[str] = ("r", "i"),
     detectors: Sequence[int] | None = None,
+    charge_effects: bool = False,
     progress: Progress | None = None,
 ) -> Release:
     """Make the release of a camera's field, or find the one made before.
@@ -80,16 +83,19 @@ def build_release(
         Bands of templates, flats and fluxes.
     detectors
         Ids of the detectors to make masters and templates for; all by default.
+    charge_effects
+        Whether the sensors show the brighter-fatter effect and deferred charge, so that the masters describe them.
     progress
         Called with what was made, how many steps are done and how many there are.
     """
     chosen = [d for d in camera.detectors if detectors is None or d.id in detectors]
-    tag = hashlib.sha256(json.dumps([source_digest(), list(bands), [d.id for d in chosen]]).encode()).hexdigest()[:12]
+    made_of = [source_digest(), list(bands), [d.id for d in chosen], charge_effects]
+    tag = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     final = cache / "telescope" / f"{camera.name}-{seed}-{tag}"
     if not (final / "release.json").exists():
         partial = final.with_name(f".{final.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
-        _Builder(camera, seed, partial, list(bands), chosen, progress).build()
+        _Builder(camera, seed, partial, list(bands), chosen, charge_effects, progress).build()
         try:
             partial.rename(final)
         except OSError:
@@ -106,10 +112,12 @@ class _Builder:
         folder: Path,
         bands: list[str],
         detectors: list[Detector],
+        charge_effects: bool,
         progress: Progress | None,
     ) -> None:
         self._camera, self._seed, self._folder, self._bands = camera, seed, folder, bands
         self._detectors = detectors
+        self._charge_effects = charge_effects
         self._progress = progress
         self._catalogue = make_static_sky(camera, seed)
         science = sum(not d.is_wavefront for d in detectors)
@@ -154,7 +162,8 @@ class _Builder:
     def _master(self, detector: Detector) -> str:
         name = f"masters/det-{detector.id:03d}.fits"
         response = make_response(self._camera, self._seed, detector)
-        master_calibrations(self._seed, response, self._bands).writeto(self._folder / name)
+        effects = draw_charge_effects(self._seed, detector) if self._charge_effects else None
+        master_calibrations(self._seed, response, self._bands, effects).writeto(self._folder / name)
         self._step(f"master calibrations of {detector.name}")
         return name
 
@@ -182,8 +191,10 @@ class _Builder:
         self._step(name)
 
 
-def master_calibrations(seed: int, response: DetectorResponse, bands: Sequence[str]) -> fits.HDUList:
-    """Return a detector's masters: the response with the noise that combining raw calibrations leaves."""
+def master_calibrations(
+    seed: int, response: DetectorResponse, bands: Sequence[str], effects: ChargeEffects | None = None
+) -> fits.HDUList:
+    """Return a detector's masters: the response with the noise that combining raw calibrations leaves, and its charge effects."""
     random = generator(seed, "masters", response.detector.id)
     constants, shape = response.amplifiers, response.bias.shape
     adu_noise = float(np.mean(constants.read_noise / constants.gain)) / np.sqrt(BIAS_FRAMES)
@@ -206,6 +217,8 @@ def master_calibrations(seed: int, response: DetectorResponse, bands: Sequence[s
     hdus.append(fits.BinTableHDU(_amplifier_table(response, random), name="AMPLIFIERS"))
     measured = constants.crosstalk * random.normal(1.0, 0.02, constants.crosstalk.shape)
     hdus.append(fits.ImageHDU(measured.astype(np.float32), name="CROSSTALK"))
+    if effects is not None:
+        hdus += charge_hdus(*measured_effects(effects, generator(seed, "charge masters", response.detector.id)))
     return fits.HDUList(hdus)
 
 

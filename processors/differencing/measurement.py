@@ -44,7 +44,7 @@ _FLAG_PLANES = {
     "nodata": MaskPlane.NO_DATA,
     "interpolated": MaskPlane.INTRP,
     "saturated": MaskPlane.SAT | MaskPlane.SAT_TEMPLATE,
-    "suspect": MaskPlane.SUSPECT,
+    "suspect": MaskPlane.SUSPECT | MaskPlane.HIGH_VARIANCE,
     "streak": MaskPlane.STREAK,
     "injected": MaskPlane.INJECTED,
 }

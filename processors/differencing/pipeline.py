@@ -216,6 +216,7 @@ def _metrics(
         "residual_ratio": subtraction.residual_ratio,
         "background_correction": subtraction.background,
         "template_coverage": subtraction.coverage,
+        "template_shallow_fraction": float(np.mean(has_plane(layers.mask, MaskPlane.HIGH_VARIANCE))),
         "smoothing_sigma_pixels": matching.smoothing_sigma,
         "science_sigma_pixels": matching.science_sigma,
         "template_sigma_pixels": matching.template_sigma,

@@ -101,7 +101,7 @@ def combine_masks(
     Returns
     -------
     ndarray
-        The science image's planes; the template's SAT as SAT_TEMPLATE, its unusable pixels as NO_DATA.
+        The science image's planes; the template's SAT as SAT_TEMPLATE, its unusable pixels as NO_DATA, HIGH_VARIANCE as it is.
     """
     combined = science.copy()
     if any_plane(science, MaskPlane.SAT):
@@ -110,6 +110,7 @@ def combine_masks(
     for planes, joined in (
         (MaskPlane.SAT | MaskPlane.SAT_TEMPLATE, MaskPlane.SAT_TEMPLATE),
         (MaskPlane.BAD | MaskPlane.NO_DATA, MaskPlane.NO_DATA),
+        (MaskPlane.HIGH_VARIANCE, MaskPlane.HIGH_VARIANCE),
     ):
         if any_plane(template, planes):
             set_plane(combined, grow(has_plane(template, planes), template_growth)[inner], joined)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from processors.differencing.errors import NoTemplateError
 from processors.differencing.sky import SkyMap
@@ -24,8 +25,19 @@ __all__ = [
     "TemplateChoice",
     "TemplateInfo",
     "choose_template",
+    "shallow_pixels",
     "template_from_image",
 ]
+
+
+HIGH_VARIANCE = 4.0
+"""Variance, in units of the template's median, from which it is shallow (ip_diffim's HIGH_VARIANCE)."""
+
+DEPTH_CELL = 32
+"""Side of the squares whose median tells depth from the noise of sources, pixels."""
+
+_DEPTH_STEP = 4
+"""Every so-manyth row and column of a square is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +110,50 @@ def template_from_image(raw: TemplateImage, *, path: str = "", sha256: str = "")
         airmass_min=raw.airmass_range[0],
         airmass_max=raw.airmass_range[1],
         n_epochs=raw.n_epochs,
+        noise_factor=raw.noise_factor,
         path=path,
         sha256=sha256,
     )
+
+
+def shallow_pixels(variance: NDArray[np.float32], absent: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Tell where a template is much less deep than elsewhere: fewer epochs, or an amplifier that was bad in most.
+
+    Parameters
+    ----------
+    variance
+        Variance of its pixels.
+    absent
+        Pixels without data: not shallow, and not counted.
+
+    Returns
+    -------
+    ndarray
+        True where the variance exceeds `HIGH_VARIANCE` medians, and so does the median of the square of `DEPTH_CELL` pixels around
+        or beside; the noise of sources alone makes no pixel shallow.
+    """
+    whole = np.zeros(variance.shape, dtype=bool)
+    depth = variance[_DEPTH_STEP // 2 :: _DEPTH_STEP, _DEPTH_STEP // 2 :: _DEPTH_STEP].astype(np.float32)
+    if absent is not None:
+        depth = np.where(absent[_DEPTH_STEP // 2 :: _DEPTH_STEP, _DEPTH_STEP // 2 :: _DEPTH_STEP], np.nan, depth)
+    side = DEPTH_CELL // _DEPTH_STEP
+    rows, columns = (-(-n // side) for n in depth.shape)
+    if depth.size == 0 or np.isnan(depth).all():
+        return whole
+    limit = HIGH_VARIANCE * float(np.nanmedian(depth))
+    padded = np.full((rows * side, columns * side), np.nan, np.float32)
+    padded[: depth.shape[0], : depth.shape[1]] = depth
+    cells = padded.reshape(rows, side, columns, side).transpose(0, 2, 1, 3).reshape(rows, columns, side * side)
+    with np.errstate(invalid="ignore"):
+        # Half of a square's pixels above the limit is a median above it; NaN is not above.
+        shallow = np.count_nonzero(cells > limit, axis=2) * 2 > np.count_nonzero(np.isfinite(cells), axis=2)
+    if not shallow.any():
+        return whole
+    beside = binary_dilation(shallow, np.ones((3, 3), bool))
+    places = beside.repeat(DEPTH_CELL, axis=0).repeat(DEPTH_CELL, axis=1)[: variance.shape[0], : variance.shape[1]]
+    whole[: places.shape[0], : places.shape[1]] = places
+    whole &= variance > limit
+    return whole if absent is None else whole & ~absent
 
 
 def choose_template(templates: Sequence[TemplateInfo], *, detector: int, band: str, airmass: float) -> TemplateChoice:

@@ -17,7 +17,7 @@ from processors.differencing.planes import all_finite, any_plane, has_plane
 from processors.differencing.psf import resize_psf
 from processors.differencing.resample import GRID_STEP, resample_grid, resample_image, resample_planes, window_table
 from processors.differencing.sky import SkyMap
-from processors.differencing.templates import Template
+from processors.differencing.templates import Template, shallow_pixels
 from schemas.masks import MaskPlane
 
 __all__ = ["CoarseGrid", "WarpedTemplate", "coarse_grid", "coverage", "warp_psf", "warp_template"]
@@ -64,11 +64,15 @@ def warp_template(template: Template, science_wcs: SkyMap, shape: tuple[int, int
     Returns
     -------
     WarpedTemplate
-        Arrays of shape ``(rows + 2 pad, columns + 2 pad)``; 0 and NO_DATA where the template does not reach.
+        Arrays of shape ``(rows + 2 pad, columns + 2 pad)``; 0 and NO_DATA where the template does not reach, HIGH_VARIANCE where
+        it is much less deep than elsewhere.
     """
     grid = coarse_grid(template.wcs, science_wcs, shape, pad)
     full = (shape[0] + 2 * pad, shape[1] + 2 * pad)
     image, variance, mask = _present(template)
+    shallow = shallow_pixels(variance, has_plane(mask, MaskPlane.NO_DATA))
+    if shallow.any():
+        mask = mask | (shallow * np.uint16(MaskPlane.HIGH_VARIANCE))
     out = np.zeros(full, np.float32), np.zeros(full, np.float32), np.zeros(full, np.uint16)
     table = window_table()
     resample_image(image, grid.x, grid.y, table, out[0])

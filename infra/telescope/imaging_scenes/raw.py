@@ -13,6 +13,7 @@ from infra.fits_io import read_masters, read_raw
 from infra.telescope.artefacts import cosmic_rays
 from infra.telescope.chance import generator
 from infra.telescope.charge import ChargeEffects, draw_charge_effects
+from infra.telescope.charge_masters import measured_effects
 from infra.telescope.electronics import collect, read_out
 from infra.telescope.imaging_scenes.geometry import PixelSky
 from infra.telescope.imaging_scenes.light import View, paint_static, paint_streaks, paint_visit_changes
@@ -24,12 +25,6 @@ from schemas.camera import Camera, Detector
 from schemas.raw import MasterCalibrations, RawFile
 
 __all__ = ["RawSnaps", "snap_light", "take_snaps", "with_charge_masters"]
-
-MASTER_ERROR = 0.01
-"""Relative error of the masters of brighter-fatter effect and charge transfer, about what flats and their overscans give."""
-
-MEASURED = ("loss", "trap_capacity", "trap_release", "offset_scale", "offset_decay")
-"""Constants of charge transfer that have that error."""
 
 _Image = NDArray[np.float32]
 
@@ -95,14 +90,7 @@ def take_snaps(studio: Studio, changes: NDArray[Any], *, charge_effects: bool) -
 
 def with_charge_masters(masters: MasterCalibrations, effects: ChargeEffects, seed: int) -> MasterCalibrations:
     """Return masters with what measuring the charge effects gives: the truth to a percent; nothing where they are off."""
-    random = generator(seed, "imaging", "charge masters")
-    kernel, transfer = None, effects.transfer
-    if effects.brighter_fatter is not None:
-        kernel = (effects.brighter_fatter.kernel() * random.normal(1.0, MASTER_ERROR)).astype(np.float32)
-    if transfer is not None:
-        shape = transfer.loss.shape
-        measured = {name: getattr(transfer, name) * random.normal(1.0, MASTER_ERROR, shape) for name in MEASURED}
-        transfer = replace(transfer, **measured)
+    kernel, transfer = measured_effects(effects, generator(seed, "imaging", "charge masters"))
     return replace(masters, brighter_fatter=kernel, charge_transfer=transfer)
 
 
