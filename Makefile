@@ -45,8 +45,8 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy schemas processors infra streams
 
-bench: $(READY)  ## Measure our CPU beside named peers, as ratios
-	$(BIN)/python -m tests.benchmarks
+bench: $(READY)  ## Measure our CPU and errors beside peers; ONLY="psf warp" measures some of them
+	$(BIN)/python -m tests.benchmarks $(ONLY)
 
 train-reliability: $(READY)  ## Train the reliability model on simulated scenes (15 CPU minutes) and write its report
 	$(BIN)/python -m tests.training

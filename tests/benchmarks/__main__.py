@@ -1,64 +1,76 @@
-"""Measure our CPU beside named peers' and write the table of docs/benchmarks.md: ``python -m tests.benchmarks [NAME...]``.
+"""Measure our CPU beside named peers' and write docs/benchmarks.md: ``python -m tests.benchmarks [NAME...]``, or ``make bench``.
 
-Every module of this folder has a ``measure`` that yields rows. A ratio is of two CPU times of the same run on the same machine;
-seconds are there for scale only. Nothing passes or fails by time.
+Every module of this folder has a ``measure`` that yields rows. Each runs in a process of its own, so that one which fails, or
+does not end, costs the others nothing; its rows go to docs/benchmarks/NAME.json as they come, and the page is put together from
+all these files. A ratio is of two CPU times of the same run on the same machine. Nothing passes or fails by time.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
+import argparse
 import pkgutil
-import platform
+import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.timing import Measured
+from tests.benchmarks._page import write_page
+from tests.benchmarks._results import measure_one, record_problem
 
-PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-HERE = str(Path(__file__).parent)
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
-HEAD = """# Benchmarks
-
-Written by `make bench`: CPU time of ours beside a peer's, both measured in one run (the least of three repeats, kernels compiled before).
-A ratio of 5 means that the peer takes five times as long. Compare ratios, not seconds: those are of {machine}.
-
-| what | ours, ms | peer | peer's, ms | ratio | remarks |
-|---|---|---|---|---|---|
-"""
+LONGEST_SECONDS = 1800.0
+"""Wall time after which a benchmark is ended."""
 
 
 def names() -> list[str]:
     """Return the names of all benchmark modules."""
-    return sorted(module.name for module in pkgutil.iter_modules([HERE]) if not module.name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules([str(HERE)]) if not module.name.startswith("_"))
 
 
-def page(rows: Iterable[Measured]) -> str:
-    """Return the page of a table."""
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    lines = [
-        f"| {r.what} | {r.ours_s * 1e3:.3g} | {r.peer} | {r.peer_s * 1e3:.3g} | {r.ratio:.1f} | {r.note} |"
-        for r in rows
-    ]
-    return HEAD.format(machine=machine) + "\n".join(lines) + "\n"
+def run(chosen: Sequence[str]) -> list[str]:
+    """Measure benchmarks one after the other, each in a process; write the page; return the names of those that failed."""
+    failed = []
+    for number, name in enumerate(chosen, 1):
+        print(f"[{number}/{len(chosen)}] {name}", flush=True)
+        started = time.time()
+        try:
+            command = [sys.executable, "-m", "tests.benchmarks", "--here", name]
+            code = subprocess.run(command, cwd=ROOT, timeout=LONGEST_SECONDS, check=False).returncode
+            problem = f"it ended with {code}" if code else ""
+        except subprocess.TimeoutExpired:
+            problem = f"it was ended after {LONGEST_SECONDS:.0f} s"
+        if problem:
+            failed.append(name)
+            record_problem(name, problem, started)
+        print(f"[{number}/{len(chosen)}] {name} {problem or 'done'} in {time.time() - started:.0f} s", flush=True)
+    write_page()
+    return failed
 
 
-def main(chosen: Sequence[str]) -> None:
-    """Measure, print, and write the page when everything was measured."""
-    started, rows = time.monotonic(), []
-    for name in chosen or names():
-        for row in importlib.import_module(f"tests.benchmarks.{name}").measure():
-            rows.append(row)
-            print(
-                f"{row.what:42s} {row.ours_s * 1e3:10.3f} ms   {row.peer:32s} {row.peer_s * 1e3:10.3f} ms "
-                f"{row.ratio:7.1f} x"
-            )
-    if not chosen:
-        PAGE.write_text(page(rows))
-    print(f"{len(rows)} comparisons in {time.monotonic() - started:.0f} s")
+def main(arguments: Sequence[str]) -> int:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="CPU and errors beside peers'.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}; all without any")
+    parser.add_argument("--here", action="store_true", help="measure in this process and leave the page")
+    parser.add_argument("--page", action="store_true", help="measure nothing, put the page together")
+    chosen = parser.parse_args(arguments)
+    unknown = sorted(set(chosen.names) - set(names()))
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(unknown)}")
+    if chosen.page:
+        write_page()
+        return 0
+    if chosen.here:
+        for name in chosen.names:
+            measure_one(name)
+        return 0
+    failed = run(chosen.names or names())
+    print(f"Page written; failed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
