@@ -61,6 +61,8 @@ def ss_object_versions(view: History, decision: AssociationDecision) -> Iterator
                 ss_object_id=identifier,
                 designation=names[identifier],
                 day_obs=decision.day_obs,
+                visit=decision.visit,
+                sequence=decision.sequence,
                 record=encoded[identifier],
             )
         yield identifier, version

@@ -100,6 +100,7 @@ def dia_source_events(updates: Iterable[ObjectUpdate]) -> Iterator[DiaSourceEven
                 dia_object_id=update.dia_object_id,
                 ss_object_id=update.ss_object_id,
                 visit=update.visit,
+                sequence=update.sequence,
                 detector=unpack_dia_source_id(identifier).detector,
                 record=record,
             )
@@ -110,7 +111,12 @@ def dia_object_versions(updates: Iterable[ObjectUpdate]) -> Iterator[DiaObjectVe
     for update in updates:
         if not update.dia_object:
             continue
-        yield DiaObjectVersion(dia_object_id=update.dia_object_id, visit=update.visit, record=update.dia_object)
+        yield DiaObjectVersion(
+            dia_object_id=update.dia_object_id,
+            visit=update.visit,
+            sequence=update.sequence,
+            record=update.dia_object,
+        )
 
 
 def _groups(object_ids: Array) -> dict[int, list[int]]:

@@ -123,11 +123,14 @@ class DiaSourceEvent:
     dia_source_id: int
     dia_object_id: int
     visit: int
+    """The visit that made it so: its own, or number 0 of the night for DayMOPS."""
     detector: int
     record: bytes
     """Public DIASource record, encoded."""
     ss_object_id: int = 0
     """The Solar System object that it is of; then there is no DIAObject."""
+    sequence: int = 0
+    """Of the visit's decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,8 @@ class DiaObjectVersion:
 
     dia_object_id: int
     visit: int
-    """The visit that made this version."""
+    """The visit that made this version; number 0 of the night for DayMOPS."""
     record: bytes
     """Public DIAObject record, encoded."""
+    sequence: int = 0
+    """Of the visit's decision."""

@@ -254,3 +254,7 @@ class SsObjectVersion:
     day_obs: int
     record: bytes
     """Public ssObject record, encoded."""
+    visit: int = 0
+    """The visit that made this version; number 0 of the night for DayMOPS."""
+    sequence: int = 0
+    """Of the visit's decision."""

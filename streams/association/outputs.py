@@ -14,8 +14,8 @@ from streams.stage_codec import Outgoing
 
 __all__ = ["CLOSED_HEADERS", "records_of", "ss_object_records"]
 
-CLOSED_HEADERS = ("reason", "ss_object_id", "visit")
-"""Headers of a closed DIAObject's tombstone: why, where its sources went, and the night (its visit number 0) that decided it."""
+CLOSED_HEADERS = ("reason", "ss_object_id", "visit", "sequence")
+"""Headers of a closed DIAObject's tombstone: why, where its sources went, and the correction that decided it."""
 
 
 def records_of(view: History, decision: AssociationDecision, rules: Rules) -> Iterator[Outgoing]:
@@ -50,7 +50,8 @@ def ss_object_records(view: History, decision: AssociationDecision) -> Iterator[
     from processors.association.ss_objects import ss_object_versions
 
     for identifier, version in ss_object_versions(view, decision):
-        yield Outgoing(topic="ssobjects", key=identifier, record=version)
+        headers = () if version is not None else _of_decision(decision.visit, decision.sequence)
+        yield Outgoing(topic="ssobjects", key=identifier, record=version, headers=headers)
 
 
 def _updates(view: History, decision: AssociationDecision, rules: Rules) -> Iterable[ObjectUpdate]:
@@ -61,5 +62,9 @@ def _updates(view: History, decision: AssociationDecision, rules: Rules) -> Iter
 
 
 def _why(update: ObjectUpdate) -> tuple[tuple[str, bytes], ...]:
-    values = "reassigned by DayMOPS", str(update.successor), str(update.visit)
-    return tuple((name, value.encode()) for name, value in zip(CLOSED_HEADERS, values, strict=True))
+    what = ("reason", b"reassigned by DayMOPS"), ("ss_object_id", str(update.successor).encode())
+    return *what, *_of_decision(update.visit, update.sequence)
+
+
+def _of_decision(visit: int, sequence: int) -> tuple[tuple[str, bytes], ...]:
+    return ("visit", str(visit).encode()), ("sequence", str(sequence).encode())

@@ -24,6 +24,8 @@ MARKER = "replay.json"
 """Says that a folder is a replay's, which may be forgotten."""
 
 TOOLKIT = "toolkit"
+DAYMOPS = "daymops"
+"""Not part of a replay: what it decided is in the recording."""
 NO_SETTINGS_FILE = "empty.toml"
 
 NO_DEADLINE_S = 600.0
@@ -73,7 +75,9 @@ def running_system(settings: Settings, *, with_pages: bool, keep: bool) -> Itera
     """Run a whole system on a replay's folder; with ``keep`` it is left running unless the replay fails."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     (settings.data_dir / MARKER).write_text(json.dumps({"camera": settings.night.camera}) + "\n")
-    specs = [spec for spec in stage_processes(settings) if with_pages or spec.name != TOOLKIT]
+    specs = [
+        spec for spec in stage_processes(settings) if spec.name != DAYMOPS and (with_pages or spec.name != TOOLKIT)
+    ]
     done = False
     try:
         with only_variables(settings.environment(), settings.data_dir):

@@ -12,28 +12,41 @@ from confluent_kafka import Message
 from infra.reading import headers_of, place_of, read_to_end
 from schemas import avro
 from schemas.errors import UndecodableEventError
-from schemas.events import LateResult, ReadoutEnded, VisitClosed, VisitEvent
+from schemas.events import AssociationDecision, LateResult, ReadoutEnded, VisitClosed, VisitEvent
 from schemas.ids import day_obs_of
 from schemas.topics import topic
-from schemas.wire import unframe
+from schemas.wire import frame, unframe
 from streams.event_log import append_time
 from streams.replay.compare import Comparison, Key, Log, collect, compare_topic, latency_shift
+from streams.replay.corrections import too_late
 from streams.replay.errors import ReplayError
 from streams.replay.readable import readable
 
 __all__ = ["COMPARED", "RunLogs", "compare_runs", "read_run"]
 
-COMPARED = ("detector-results", "association-log", "object-updates", "diasources", "diaobjects", "alert-store")
+COMPARED = (
+    "detector-results",
+    "association-log",
+    "object-updates",
+    "diasources",
+    "diaobjects",
+    "ssobjects",
+    "alert-store",
+)
 """What a replay must give again, byte for byte (architecture.md, section 4)."""
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "detector-results": ("visit", "detector"),
     "association-log": ("visit", "sequence"),
     "object-updates": ("dia_object_id", "ss_object_id", "visit", "sequence"),
-    "diasources": ("dia_source_id",),
+    "diasources": ("dia_source_id", "visit", "sequence"),
     "diaobjects": ("dia_object_id",),
+    "ssobjects": ("ss_object_id",),
 }
 """Fields by which a topic's records are known."""
+
+_VERSIONED = ("diaobjects", "ssobjects")
+"""Topics of which the newest record of a key counts; a tombstone is one, as a record without bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +56,9 @@ class RunLogs:
     logs: Mapping[str, Log]
     latency_s: Mapping[int, float]
     """Alert id to the seconds from the last end of read-out to the alert, both by the broker's clock."""
+
+
+_NOTHING = frame(0, b"")
 
 
 def compare_runs(first: RunLogs, second: RunLogs) -> Comparison:
@@ -80,10 +96,11 @@ def read_run(bootstrap: str, nights: Collection[int] = ()) -> RunLogs:
         When it does not answer.
     """
     accepted, readouts = _visits(bootstrap)
+    late = too_late((event for _, event in _events(bootstrap, "association-log", AssociationDecision)), nights)
     logs = {}
     for name in COMPARED[:-1]:
-        records = _records(bootstrap, name, nights, accepted if name == "detector-results" else None)
-        logs[name] = collect(records, versions=name == "diaobjects")
+        records = _records(bootstrap, name, nights, accepted if name == "detector-results" else None, late)
+        logs[name] = collect(records, versions=name in _VERSIONED)
     alerts: list[tuple[Key, bytes]] = []
     latencies: dict[int, float] = {}
     for alert, visit, message in _alerts(bootstrap, nights):
@@ -108,14 +125,32 @@ def _visits(bootstrap: str) -> tuple[set[tuple[int, int]], dict[int, float]]:
 
 
 def _records(
-    bootstrap: str, name: str, nights: Collection[int], accepted: set[tuple[int, int]] | None
+    bootstrap: str,
+    name: str,
+    nights: Collection[int],
+    accepted: set[tuple[int, int]] | None,
+    late: set[tuple[int, int]],
 ) -> Iterator[tuple[Key, bytes]]:
     kind = topic(name).event
     assert kind is not None
-    for message, event in _events(bootstrap, name, kind):
-        wanted = not nights or day_obs_of(event.visit) in nights
+    for message in read_to_end(bootstrap, name):
+        if name in _VERSIONED and message.value() is None:
+            made_by = _tombstone(message)
+            key: Key = (int.from_bytes(message.key() or b"", "big"),)
+        elif (event := _event(message, kind)) is not None:
+            made_by = event.visit, getattr(event, "sequence", 0)
+            key = tuple(getattr(event, field) for field in _KEYS[name])
+        else:
+            continue
+        wanted = (not nights or day_obs_of(made_by[0]) in nights) and made_by not in late
         if wanted and (accepted is None or place_of(message) in accepted):
-            yield tuple(getattr(event, field) for field in _KEYS[name]), unframe(message.value() or b"")[1]
+            yield key, unframe(message.value() or _NOTHING)[1]
+
+
+def _tombstone(message: Message) -> tuple[int, int]:
+    """Return visit and sequence of the decision that left an object without sources."""
+    headers = headers_of(message)
+    return int(headers.get("visit", b"0")), int(headers.get("sequence", b"0"))
 
 
 def _alerts(bootstrap: str, nights: Collection[int]) -> Iterator[tuple[int, int, Message]]:
@@ -131,11 +166,14 @@ def _alerts(bootstrap: str, nights: Collection[int]) -> Iterator[tuple[int, int,
 def _events(bootstrap: str, name: str, kind: Any) -> Iterator[tuple[Message, Any]]:
     """Yield messages with their events; what is no event of the topic is the dead letters' matter."""
     for message in read_to_end(bootstrap, name):
-        value = message.value()
-        if value is None:
-            continue
-        try:
-            event = avro.decode(kind, unframe(value)[1])
-        except UndecodableEventError:
-            continue
-        yield message, event
+        event = _event(message, kind)
+        if event is not None:
+            yield message, event
+
+
+def _event(message: Message, kind: Any) -> Any:
+    value = message.value()
+    try:
+        return None if value is None else avro.decode(kind, unframe(value)[1])
+    except UndecodableEventError:
+        return None

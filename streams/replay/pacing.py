@@ -45,7 +45,8 @@ class Score:
 
     Flat out, messages of a visit are held until the visit two before is closed: association hands the known objects of a field
     on with that lag, and a queue that cannot be worked off would only make visits late. Messages of one visit keep their order.
-    What belongs to no announced visit follows everything that came before it.
+    What belongs to no announced visit follows everything that came before it. At every pace visits wait for the corrections that lay
+    before them.
 
     Parameters
     ----------
@@ -55,12 +56,22 @@ class Score:
         Announced visits, in their order.
     pace
         How fast.
+    corrected_after
+        Of each correction of DayMOPS in order: the visit after which it lay, 0 for before all.
     """
 
-    def __init__(self, messages: Sequence[RecordedMessage], visits: Sequence[int], pace: Pace) -> None:
+    def __init__(
+        self,
+        messages: Sequence[RecordedMessage],
+        visits: Sequence[int],
+        pace: Pace,
+        corrected_after: Sequence[int] = (),
+    ) -> None:
         self._pending = list(messages)
         self._before = {visit: visits[index - 2] for index, visit in enumerate(visits) if index >= 2}
         self._known = frozenset(visits)
+        places = [visits.index(visit) if visit in visits else -1 for visit in corrected_after]
+        self._needed = {visit: sum(place < index for place in places) for index, visit in enumerate(visits)}
         self._factor = pace.factor
         self._start = messages[0].at_unix_s if messages else 0.0
 
@@ -69,7 +80,7 @@ class Score:
         """Whether all of it has been played."""
         return not self._pending
 
-    def due(self, elapsed_s: float, closed: Collection[int]) -> list[RecordedMessage]:
+    def due(self, elapsed_s: float, closed: Collection[int], answered: int = 0) -> list[RecordedMessage]:
         """Take out what may be sent now, in order.
 
         Parameters
@@ -78,11 +89,14 @@ class Score:
             Seconds since the start of the replay.
         closed
             Visits that are closed.
+        answered
+            How many corrections association has answered.
         """
         ready: list[RecordedMessage] = []
         held: list[RecordedMessage] = []
         for message in self._pending:
             may = self._timely(message, elapsed_s) if self._factor is not None else self._open(message, closed, held)
+            may = may and self._needed.get(message.visit or 0, 0) <= answered
             (ready if may else held).append(message)
         self._pending = held
         return ready

@@ -13,10 +13,11 @@ from typing import Any
 from infra.objects import ObjectStore, object_key
 from schemas.errors import NightcastError
 from schemas.tables import Claim
+from streams.replay.corrections import claims_of
 from streams.replay.errors import RecordingError
 from streams.replay.recording import RawFile, RecordingHeader
 
-__all__ = ["provide_ephemerides", "provide_files", "provide_release"]
+__all__ = ["provide_claims", "provide_files", "provide_release"]
 
 
 def provide_files(header: RecordingHeader, nights_folder: Path) -> None:
@@ -56,8 +57,8 @@ def provide_release(header: RecordingHeader, source: ObjectStore, target: Object
         raise RecordingError(f"The data release of the recording cannot be had: {error}") from error
 
 
-def provide_ephemerides(header: RecordingHeader, source: ObjectStore, target: ObjectStore, target_folder: Path) -> None:
-    """Bring the files of the recorded coarse ephemerides into a replay's object store.
+def provide_claims(header: RecordingHeader, source: ObjectStore, target: ObjectStore, target_folder: Path) -> None:
+    """Bring the files of the recorded coarse ephemerides and of DayMOPS' decisions into a replay's object store.
 
     Raises
     ------
@@ -65,13 +66,14 @@ def provide_ephemerides(header: RecordingHeader, source: ObjectStore, target: Ob
         When one of them is gone.
     """
     try:
-        for catalogue in header.ephemerides:
-            for claim in (catalogue.file, catalogue.orbits):
-                _provide(claim, header, source, target, target_folder)
+        claims = [claim for one in header.ephemerides for claim in (one.file, one.orbits)]
+        claims += [claim for one in header.corrections for claim in claims_of(one.decision)]
+        for claim in claims:
+            _provide(claim, header, source, target, target_folder)
     except NightcastError as error:
         if error.retriable:
             raise
-        raise RecordingError(f"The ephemerides of the recording cannot be had: {error}") from error
+        raise RecordingError(f"The ephemerides or corrections of the recording cannot be had: {error}") from error
 
 
 def _provide(

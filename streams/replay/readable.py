@@ -23,6 +23,7 @@ _PUBLIC_FIELDS: Mapping[str, Mapping[str, str]] = {
     "object-updates": {"diasources": "diaSource", "forced": "diaForcedSource", "dia_object": "diaObject"},
     "diasources": {"record": "diaSource"},
     "diaobjects": {"record": "diaObject"},
+    "ssobjects": {"record": "ssObject"},
 }
 """Topic to its fields that hold encoded public records, and what these are."""
 

@@ -22,8 +22,16 @@ from schemas.tables import Claim
 from schemas.wire import unframe
 from streams.compose import Wiring
 from streams.event_log import append_time, read_events
+from streams.replay.corrections import in_time
 from streams.replay.errors import ReplayError
-from streams.replay.recording import MessageHeader, RawFile, RecordedMessage, Recording, RecordingHeader
+from streams.replay.recording import (
+    MessageHeader,
+    RawFile,
+    RecordedCorrection,
+    RecordedMessage,
+    Recording,
+    RecordingHeader,
+)
 
 __all__ = ["choose_nights", "raw_files", "record_night", "visit_of"]
 
@@ -85,6 +93,7 @@ def record_night(settings: Settings, wiring: Wiring, day_obs: int, *, alone: boo
         nights_folder=str(settings.data_dir / "nights"),
         objects_folder=str(settings.objects_dir) if settings.objects.url is None else None,
         ephemerides=_ephemerides(settings, wiring, nights),
+        corrections=_corrections(settings, wiring, nights),
     )
     return Recording(header=header, messages=tuple(_recorded(item) for item in chosen))
 
@@ -210,6 +219,20 @@ def _ephemerides(settings: Settings, wiring: Wiring, nights: Collection[int]) ->
         if item.event.day_obs in nights and item.event.instrument == settings.night.instrument
     }
     return tuple(newest[night] for night in sorted(newest))
+
+
+def _corrections(settings: Settings, wiring: Wiring, nights: Collection[int]) -> tuple[RecordedCorrection, ...]:
+    """Return what DayMOPS decided in time for a visit of the nights."""
+    instrument = settings.night.instrument
+    daymops = {
+        (item.event.day_obs, item.event.sequence): item.event
+        for item in read_events(settings.bootstrap, wiring.codec, "daymops-log")
+        if item.event.instrument == instrument
+    }
+    if not daymops:
+        return ()
+    decisions = (item.event for item in read_events(settings.bootstrap, wiring.codec, "association-log"))
+    return in_time(decisions, daymops, instrument=instrument, nights=nights)
 
 
 def _release(settings: Settings, wiring: Wiring, visits: Collection[int]) -> Claim:

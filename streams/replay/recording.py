@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import fastavro
 
 from schemas import avro
 from schemas.errors import SchemaError
-from schemas.events import EphemerisCatalogue
+from schemas.events import DayMopsDecision, EphemerisCatalogue
 from schemas.tables import Claim
 from streams.replay.errors import RecordingError
 
 __all__ = [
     "MessageHeader",
     "RawFile",
+    "RecordedCorrection",
     "RecordedMessage",
     "Recording",
     "RecordingHeader",
@@ -69,6 +70,15 @@ class RawFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCorrection:
+    """A decision of DayMOPS, and where among the visits association answered it."""
+
+    after_visit: int
+    """The visit that association had decided last, 0 for none of the recorded ones."""
+    decision: DayMopsDecision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingHeader:
     """What a replay must know beside the messages."""
 
@@ -89,6 +99,8 @@ class RecordingHeader:
     """Local object store with the release and the archived frames; None where it is a remote one."""
     ephemerides: tuple[EphemerisCatalogue, ...] = ()
     """NightMOPS' coarse ephemerides of the nights, which the replay predicts from as well."""
+    corrections: tuple[RecordedCorrection, ...] = ()
+    """What DayMOPS decided in time for one of the visits, in association's order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +114,9 @@ class Recording:
 
 def write_recording(path: Path, recording: Recording) -> None:
     """Write a recording in one step: a file under that name is always whole."""
-    header = json.dumps({"version": VERSION, **asdict(recording.header)})
+    corrections = [(one.after_visit, avro.encode(one.decision).hex()) for one in recording.header.corrections]
+    document = asdict(replace(recording.header, corrections=()))
+    header = json.dumps({"version": VERSION, **document, "corrections": corrections})
     scratch = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with scratch.open("wb") as file:
@@ -145,6 +159,7 @@ def _header(document: dict[str, Any]) -> RecordingHeader:
         "visits": document["visits"],
         "files": [RawFile(**entry) for entry in document["files"]],
         "ephemerides": [_ephemerides(entry) for entry in document["ephemerides"]],
+        "corrections": [_correction(*entry) for entry in document.get("corrections", ())],
     }
     return RecordingHeader(
         **{
@@ -154,6 +169,10 @@ def _header(document: dict[str, Any]) -> RecordingHeader:
             "schemas": {number: (subject, text) for number, (subject, text) in document["schemas"].items()},
         }
     )
+
+
+def _correction(after_visit: int, datum: str) -> RecordedCorrection:
+    return RecordedCorrection(after_visit=after_visit, decision=avro.decode(DayMopsDecision, bytes.fromhex(datum)))
 
 
 def _ephemerides(entry: dict[str, Any]) -> EphemerisCatalogue:

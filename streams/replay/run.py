@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,16 +16,17 @@ from infra.reading import partitions_of
 from infra.settings import Settings
 from infra.topics_admin import create_topics
 from schemas.errors import NightcastError, UndecodableEventError
-from schemas.events import AlertManifest, Cancelled, VisitClosed, VisitEvent
+from schemas.events import AlertManifest, AssociationDecision, Cancelled, VisitClosed, VisitEvent
 from schemas.topics import topic
 from schemas.wire import EventCodec, frame, unframe
 from streams.bulk import BulkProducer
 from streams.compose import Wiring
 from streams.inputs import announce_release
+from streams.replay.corrections import CorrectionScore
 from streams.replay.engines import replay_settings, running_system
 from streams.replay.errors import ReplayError, ReplayStalledError
 from streams.replay.pacing import Pace, Score
-from streams.replay.provide import provide_ephemerides, provide_files, provide_release
+from streams.replay.provide import provide_claims, provide_files, provide_release
 from streams.replay.recording import RecordedMessage, Recording
 from streams.stage_codec import Outgoing, StageCodec
 
@@ -35,6 +36,7 @@ PATIENCE_S = 300.0
 """How long nothing at all may happen before a replay is given up."""
 
 FOLLOWED = ("visit-events", "alert-manifests")
+CORRECTIONS_TOPIC = "association-log"
 
 Say = Callable[[str], None]
 
@@ -57,6 +59,8 @@ class Followed:
     """Visit to the reason of its end."""
     cancelled: set[int] = field(default_factory=set)
     manifests: dict[int, AlertManifest] = field(default_factory=dict)
+    answered: int = 0
+    """Corrections of DayMOPS that association has answered."""
 
     def has_ended(self, visit: int) -> bool:
         """Tell whether nothing more is expected of a visit."""
@@ -68,6 +72,9 @@ def follow(followed: Followed, event: object) -> str | None:
     if isinstance(event, AlertManifest):
         followed.manifests[event.visit] = event
         return f"visit {event.visit}: {event.published} of {event.expected} alerts published"
+    if isinstance(event, AssociationDecision) and event.correction is not None:
+        followed.answered += 1
+        return f"night {event.day_obs}: corrected by DayMOPS"
     if isinstance(event, VisitEvent) and isinstance(event.fact, Cancelled):
         followed.cancelled.add(event.visit)
     if isinstance(event, VisitEvent) and isinstance(event.fact, VisitClosed):
@@ -113,7 +120,7 @@ def run_replay(recording: Recording, base: Settings, folder: Path, *, pace: Pace
     provide_files(header, folder / "nights")
     source = ObjectStore.local(Path(header.objects_folder)) if header.objects_folder else open_object_store(base)
     provide_release(header, source, open_object_store(settings), settings.objects_dir)
-    provide_ephemerides(header, source, open_object_store(settings), settings.objects_dir)
+    provide_claims(header, source, open_object_store(settings), settings.objects_dir)
     announce_release(header.release, settings.release_file)
     say(f"Starting a system of its own in {folder}.")
     with running_system(settings, with_pages=keep, keep=keep):
@@ -129,12 +136,19 @@ def _play(settings: Settings, recording: Recording, pace: Pace, say: Say) -> Fol
     wiring, header = Wiring(settings), recording.header
     create_topics(settings.bootstrap, topics=sal.sal_topics(header.subname), replication=settings.kafka.replication)
     _tell_ephemerides(wiring, recording)
-    sender, follower = _Sender(wiring, recording), _Follower(settings.bootstrap, wiring.codec, say)
-    score = Score(recording.messages, header.visits, pace)
+    topics = (*FOLLOWED, CORRECTIONS_TOPIC) if header.corrections else FOLLOWED
+    sender, follower = _Sender(wiring, recording), _Follower(settings.bootstrap, wiring.codec, say, topics)
+    after = [one.after_visit for one in header.corrections]
+    score, corrections = Score(recording.messages, header.visits, pace, after), CorrectionScore(header)
+    daymops = BulkProducer(wiring.producer("replay-daymops"), StageCodec(wiring.registry))
     started = news = time.monotonic()
     try:
         while not (score.finished and all(map(follower.seen.has_ended, header.visits))):
-            due = score.due(time.monotonic() - started, follower.seen.closed)
+            correction = corrections.due(follower.seen.closed, follower.seen.answered)
+            if correction is not None:
+                daymops.put([Outgoing(topic="daymops-log", key=correction.instrument, record=correction)])
+                daymops.confirm()
+            due = score.due(time.monotonic() - started, follower.seen.closed, follower.seen.answered)
             sender.send(due)
             if follower.poll(0.1) or due or (pace.factor is not None and not score.finished):
                 news = time.monotonic()
@@ -191,13 +205,13 @@ class _Sender:
 class _Follower:
     """Reads what becomes of the replay's visits."""
 
-    def __init__(self, bootstrap: str, codec: EventCodec, say: Say) -> None:
+    def __init__(self, bootstrap: str, codec: EventCodec, say: Say, topics: Sequence[str]) -> None:
         self._codec, self._say = codec, say
         self.seen = Followed()
         self._consumer = kafka.consumer(bootstrap, f"replay-{uuid.uuid4()}")
         with kafka.translated("follow the replay"):
             self._consumer.assign(
-                [TopicPartition(name, p, OFFSET_BEGINNING) for name in FOLLOWED for p in partitions_of(bootstrap, name)]
+                [TopicPartition(name, p, OFFSET_BEGINNING) for name in topics for p in partitions_of(bootstrap, name)]
             )
 
     def poll(self, timeout_s: float) -> bool:

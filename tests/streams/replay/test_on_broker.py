@@ -159,6 +159,35 @@ def test_the_commands_record_and_compare(broker, release: Claim, tmp_path, monke
     assert "byte for byte" in for_people.stdout
 
 
+def test_what_daymops_decided_after_the_last_visit_is_not_compared(broker) -> None:
+    night = 20280101
+    visit, by_day, closed = night * 100_000 + 1, night * 100_000, 77_000_001
+    nothing = Table.from_array(public.null_rows("ssSource", 0))
+    correction = events.Correction(released=nothing, closed=nothing, verdicts=nothing, orbits={})
+    corrected = replace(_decision(), visit=by_day, day_obs=night, correction=correction)
+    version = events.DiaObjectVersion(dia_object_id=closed, visit=visit, record=b"r")
+    key = [closed.to_bytes(8, "big")]
+    produce(broker, "diaobjects", [version], key)
+    tombstone(broker, closed, by_day)
+    runs = []
+    for log in (
+        [replace(_decision(), visit=visit, day_obs=night)],
+        [corrected],
+        [replace(_decision(), visit=visit + 2, day_obs=night)],
+    ):
+        produce(broker, "association-log", log)
+        runs.append(read_run(broker.bootstrap, {night}))
+    assert [len(run.logs["association-log"].values) for run in runs] == [1, 1, 3]
+    assert [run.logs["diaobjects"].values[closed,] for run in runs[1:]] == [_datum(version), b""]
+
+
+def tombstone(broker: Any, object_id: int, visit: int) -> None:
+    producer = kafka.producer(broker.bootstrap, client_id="t")
+    headers: list[tuple[str, str | bytes | None]] = [("visit", str(visit).encode()), ("sequence", b"0")]
+    producer.produce("diaobjects", None, object_id.to_bytes(8, "big"), headers=headers)
+    assert producer.flush(20) == 0
+
+
 def _decision() -> events.AssociationDecision:
     return events.AssociationDecision(
         instrument="i", visit=FIRST, sequence=0, day_obs=NIGHT, band="r", processed_mjd_tai=61400.0,

@@ -48,6 +48,17 @@ def test_what_names_no_visit_follows_what_came_before_it() -> None:
     assert [m.at_unix_s for m in score.due(0.0, {1})] == [2, 3]
 
 
+@pytest.mark.parametrize("pace", [FLAT_OUT, Pace(1.0)])
+def test_visits_wait_for_the_corrections_that_lay_before_them(pace: Pace) -> None:
+    messages = [message(at, visit) for at, visit in enumerate([1, 2, 3, 4])]
+    score = Score(messages, [1, 2, 3, 4], pace, [0, 2, 2])
+    closed = {1, 2, 3, 4}
+    assert score.due(99.0, closed) == []
+    assert [m.visit for m in score.due(99.0, closed, 1)] == [1, 2]
+    assert score.due(99.0, closed, 2) == []
+    assert [m.visit for m in score.due(99.0, closed, 3)] == [3, 4]
+
+
 @given(st.lists(st.sampled_from([1, 2, 3, 4, 5, None]), max_size=30))
 def test_flat_out_everything_is_played_once_and_in_each_visits_order(visits: list[int | None]) -> None:
     messages = [message(float(at), visit) for at, visit in enumerate(visits)]

@@ -7,17 +7,21 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from infra.objects import ObjectStore
-from schemas.events import EphemerisCatalogue
-from schemas.tables import Claim
+from schemas.events import AssociationDecision, Correction, DayMopsDecision, EphemerisCatalogue
+from schemas.ids import day_visit
+from schemas.tables import Claim, Table
+from streams.replay.corrections import CorrectionScore, claims_of, in_time, too_late
 from streams.replay.errors import RecordingError, ReplayError
 from streams.replay.provide import provide_files, provide_release
 from streams.replay.record import choose_nights, raw_files
 from streams.replay.recording import (
     MessageHeader,
     RawFile,
+    RecordedCorrection,
     RecordedMessage,
     Recording,
     RecordingHeader,
@@ -56,6 +60,79 @@ EPHEMERIDES = EphemerisCatalogue(
     refused=0,
 )
 
+
+def decided(day_obs: int, sequence: int = 0, instrument: str = "i") -> DayMopsDecision:
+    """Return a decision of DayMOPS."""
+    return DayMopsDecision(
+        instrument=instrument,
+        day_obs=day_obs,
+        sequence=sequence,
+        window=(day_obs,),
+        tracklets=CLAIM,
+        orbits=CLAIM,
+        reassigned=CLAIM,
+        verdicts=CLAIM,
+        counts={"links": 1.0},
+    )
+
+
+def answer(day_obs: int, sequence: int = 0, *, instrument: str = "i", visit: int | None = None) -> AssociationDecision:
+    """Return association's decision of a visit, or its answer to DayMOPS."""
+    nothing = Table.from_array(np.zeros(0, [("x", "<i8")]))
+    correction = Correction(released=nothing, closed=nothing, verdicts=nothing, orbits={})
+    return AssociationDecision(
+        instrument=instrument,
+        visit=day_visit(day_obs) if visit is None else visit,
+        sequence=sequence,
+        day_obs=day_obs,
+        band="",
+        processed_mjd_tai=0.0,
+        diasources=nothing,
+        forced=nothing,
+        new_objects=(),
+        quarantined={},
+        cutouts={},
+        details={},
+        correction=correction if visit is None else None,
+    )
+
+
+def test_corrections_are_recorded_where_they_lay_and_only_those_in_time() -> None:
+    one, two = (day_visit(NIGHT) + number for number in (1, 3))
+    log = [
+        answer(NIGHT - 1),
+        answer(NIGHT, visit=one),
+        answer(NIGHT, instrument="other"),
+        answer(NIGHT),
+        answer(NIGHT, 1),
+        answer(NIGHT, visit=two),
+        answer(NIGHT, 2),
+        answer(NIGHT + 1, visit=day_visit(NIGHT + 1) + 1),
+    ]
+    known = {
+        (day, number): decided(day, number) for day, number in ((NIGHT - 1, 0), (NIGHT, 0), (NIGHT, 1), (NIGHT, 2))
+    }
+    found = in_time(log, known, instrument="i", nights={NIGHT})
+    assert [(c.after_visit, c.decision.day_obs, c.decision.sequence) for c in found] == [
+        (0, NIGHT - 1, 0),
+        (one, NIGHT, 0),
+        (one, NIGHT, 1),
+    ]
+    assert too_late(log, {NIGHT}) == {(day_visit(NIGHT), 2)}
+    assert too_late(log, ()) == set()
+    assert len(list(claims_of(decided(NIGHT)))) == 4
+
+
+def test_a_correction_is_played_after_the_visits_and_corrections_before_it(tmp_path: Path) -> None:
+    places = ((0, 0), (2, 1), (2, 2))
+    recorded = tuple(RecordedCorrection(after_visit=after, decision=decided(NIGHT, number)) for after, number in places)
+    score = CorrectionScore(header(tmp_path, visits=(1, 2, 3), corrections=recorded))
+    played = [
+        score.due(*now) for now in (((), 0), ((1, 2), 0), ((1,), 1), ((1, 2), 1), ((1, 2), 1), ((1, 2), 2), ((), 3))
+    ]
+    assert [None if one is None else one.sequence for one in played] == [0, None, None, 1, None, 2, None]
+
+
 MESSAGES = (
     RecordedMessage(
         topic="t", at_unix_s=1.5, key=b"k", value=b"\x00\xff", headers=(MessageHeader(name="h", value=b"v"),), visit=3
@@ -65,7 +142,9 @@ MESSAGES = (
 
 
 def test_a_recording_comes_back_as_it_was_and_gives_the_same_file(tmp_path: Path) -> None:
-    recording = Recording(header=header(tmp_path, ephemerides=(EPHEMERIDES,)), messages=MESSAGES)
+    corrections = (RecordedCorrection(after_visit=2, decision=decided(NIGHT)),)
+    about = header(tmp_path, ephemerides=(EPHEMERIDES,), corrections=corrections)
+    recording = Recording(header=about, messages=MESSAGES)
     first, second = tmp_path / "a.avro", tmp_path / "deeper" / "b.avro"
     write_recording(first, recording)
     assert read_recording(first) == recording
