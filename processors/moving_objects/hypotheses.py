@@ -193,24 +193,39 @@ def _first_range(t: float, u: Any, w: Any, observer: Any, view: Any, cell: Any) 
 
 
 @njit(cache=True)
+def _bound_at(
+    gamma: float, u: Any, w: Any, observer: Any, rho: float, rho_dot: float, noise: float, cell: Any
+) -> bool:
+    """Whether some rate of the distance in the cell makes the orbit an ellipse at one inverse distance."""
+    scale = cell[0] / gamma
+    far, slack = rho * scale, cell[3] / gamma
+    r2, side2, radial, off = 0.0, 0.0, rho_dot * scale, 0.0
+    for k in range(3):
+        radial += observer[3 + k] * u[k]
+        r2 += (observer[k] + far * u[k]) ** 2
+        across = observer[3 + k] + far * w[k]
+        side2 += across * across
+        off += across * u[k]
+    side = max(0.0, math.sqrt(max(0.0, side2 - off * off)) - 3.0 * far * noise)
+    least = max(0.0, abs(radial) - slack)
+    return bool(side * side + least * least <= _SPEED_MARGIN * _SPEED_MARGIN * 2.0 * _MU / math.sqrt(r2))
+
+
+@njit(cache=True)
 def _bound(u: Any, w: Any, observer: Any, rho: float, rho_dot: float, noise: float, cell: Any) -> bool:
-    """Whether some distance and rate in the cell make the orbit an ellipse, the rate's noise allowed for."""
-    for part in (0.0, -1.0, 1.0):
-        gamma = max(cell[0] + part * cell[1], 0.02 * cell[0])
-        scale = cell[0] / gamma
-        far, slack = rho * scale, cell[3] / gamma
-        r2, side2, radial, off = 0.0, 0.0, rho_dot * scale, 0.0
-        for k in range(3):
-            radial += observer[3 + k] * u[k]
-            r2 += (observer[k] + far * u[k]) ** 2
-            across = observer[3 + k] + far * w[k]
-            side2 += across * across
-            off += across * u[k]
-        side = max(0.0, math.sqrt(max(0.0, side2 - off * off)) - 3.0 * far * noise)
-        least = max(0.0, abs(radial) - slack)
-        if side * side + least * least <= _SPEED_MARGIN * _SPEED_MARGIN * 2.0 * _MU / math.sqrt(r2):
+    """Whether some distance and rate in the cell make the orbit an ellipse, the rate's noise allowed for.
+
+    A rate on the sky is an ellipse's at distances within about the speed of escape there over the Earth's speed of the one
+    where the parallax alone makes it: far out that is a tenth, and steps of half of it leave none out.
+    """
+    if _bound_at(cell[0], u, w, observer, rho, rho_dot, noise, cell):
+        return True
+    gamma, last = max(cell[0] - cell[1], 0.02 * cell[0]), cell[0] + cell[1]
+    while gamma < last:
+        if _bound_at(gamma, u, w, observer, rho, rho_dot, noise, cell):
             return True
-    return False
+        gamma *= 1.0 + 0.5 * math.sqrt(2.0 * gamma)
+    return bool(_bound_at(last, u, w, observer, rho, rho_dot, noise, cell))
 
 
 @njit(cache=True)
