@@ -38,7 +38,12 @@ DROPPED_CENTRE = int(UNUSABLE | MaskPlane.EDGE)
 
 def has_plane(mask: NDArray[np.uint16], planes: int) -> NDArray[np.bool_]:
     """Tell where any of some planes is set."""
-    return np.asarray((mask & np.uint16(int(planes))) != 0)
+    bits = np.uint16(int(planes))
+    if np.ndim(mask) != 2:
+        return np.asarray((mask & bits) != 0)
+    found = np.empty(mask.shape, dtype=np.bool_)
+    _has(mask, bits, found)
+    return found
 
 
 def set_plane(mask: NDArray[np.uint16], where: Any, planes: int) -> None:
@@ -132,6 +137,13 @@ def judge_pixels(mask: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], NDArray[n
 def all_finite(image: NDArray[Any]) -> bool:
     """Tell whether no pixel is NaN or infinite."""
     return bool(_all_finite(np.ascontiguousarray(image)))
+
+
+@njit(cache=True)
+def _has(mask: Any, planes: Any, found: Any) -> None:
+    for r in range(mask.shape[0]):
+        for c in range(mask.shape[1]):
+            found[r, c] = (mask[r, c] & planes) != 0
 
 
 @njit(cache=True)

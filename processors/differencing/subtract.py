@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+from numba import njit
 from numpy.typing import NDArray
 
 from processors.differencing.fourier import Spectrum, Tile, TileGrid, gaussian_transfer
@@ -23,6 +24,13 @@ __all__ = ["Matched", "Matching", "Whitening", "match_images", "plan_matching"]
 
 LEAST_KERNEL_SIGMA = 0.7
 """Standard deviation, pixels, that the matching kernel should have at least in every direction."""
+
+PLANE_TILES = 7
+"""Tiles along a side from which a kernel of second order is a plane within each: what that leaves is then below 0.7 % of the second order."""
+
+_NODES = np.sqrt(0.6) * np.array([-1.0, 0.0, 1.0])
+_WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18
+"""Gauss and Legendre's three places for a mean over a stretch, and their weights."""
 
 _NOISE_FLOOR = 3e-4
 _PSF_SIZE = 96
@@ -112,16 +120,18 @@ def match_images(
     """
     frame, shape = grid.frame, grid.shape
     raw, matched, spread = (np.empty(shape, np.float32) for _ in range(3))
-    components = [frame.kernel(component) for component in kernel.components()]
     gaussian = frame.gaussian(smoothing) if smoothing > 0 else None
+    components = [frame.kernel(part) for part in kernel.components()] if _is_coarse(grid, kernel) else []
     for tile in grid:
         pixels = grid.cut(template[0], tile, margin)
         spectrum = frame.forward(pixels)
-        convolved = _varying(grid, tile, spectrum, components, kernel.order)
+        if components:
+            parts = _exact(grid, tile, [spectrum * component for component in components])
+        else:
+            parts = [grid.core(frame.whole(spectrum * frame.kernel(part)), tile) for part in _plane(kernel, tile)]
         image = _science_tile(grid, tile, science, pixels, gaussian)
-        matched[tile.box] = convolved
-        np.subtract(image, convolved, out=raw[tile.box])
-        raw[tile.box] -= np.float32(kernel.background[0])
+        slopes = parts[-2 % len(parts)], parts[-1]
+        _subtract(image, parts[0], slopes, kernel.background[0], len(parts) > 1, matched[tile.box], raw[tile.box])
         square = kernel.at(*tile.middle) ** 2
         weight = np.float32(kernel.sum**2 / np.sum(square))
         variance = frame.whole(frame.forward(grid.cut(template[1], tile, margin)) * (frame.kernel(square) * weight))
@@ -129,19 +139,53 @@ def match_images(
     return Matched(raw=raw, template=matched, template_variance=spread)
 
 
-def _varying(
-    grid: TileGrid, tile: Tile, spectrum: Spectrum, components: list[Spectrum], order: int
-) -> NDArray[np.float32]:
-    """Convolve a tile with a kernel that is a polynomial of the place."""
-    rows, columns = np.arange(tile.top, tile.top + tile.height), np.arange(tile.left, tile.left + tile.width)
-    u = spatial_terms(columns, np.zeros(tile.width), grid.shape, 1)[:, 2].astype(np.float32)[None, :]
-    v = spatial_terms(np.zeros(tile.height), rows, grid.shape, 1)[:, 1].astype(np.float32)[:, None]
+def _is_coarse(grid: TileGrid, kernel: Kernel) -> bool:
+    return kernel.order > 1 and min(grid.rows, grid.columns) < PLANE_TILES
+
+
+def _exact(grid: TileGrid, tile: Tile, products: list[Spectrum]) -> list[Pixels]:
+    """Return a tile convolved with a kernel of second order, exactly."""
+    columns, rows = np.arange(tile.left, tile.left + tile.width), np.arange(tile.top, tile.top + tile.height)
+    mesh_x, mesh_y = np.meshgrid(columns, rows)
+    terms = spatial_terms(mesh_x, mesh_y, grid.shape, 2).astype(np.float32)
+    parts = (grid.core(grid.frame.whole(product), tile) for product in products)
     total = np.zeros((tile.height, tile.width), np.float32)
-    powers = [(i, d - i) for d in range(order + 1) for i in range(d + 1)]
-    for (i, j), component in zip(powers, components, strict=True):
-        part = grid.core(grid.frame.whole(spectrum * component), tile)
-        total += part if i + j == 0 else part * (u**i * v**j)
-    return total
+    for n, part in enumerate(parts):
+        total += part * terms[..., n]
+    return [total]
+
+
+def _plane(kernel: Kernel, tile: Tile) -> Pixels:
+    """Return the plane nearest to a kernel within a tile: its mean, and its slopes by half a width and half a height.
+
+    A constant kernel has its mean alone.
+    """
+    if kernel.order == 0:
+        return kernel.components()
+    x, y = (middle + half * _NODES for middle, half in zip(tile.middle, (tile.width / 2, tile.height / 2), strict=True))
+    mesh_x, mesh_y = np.meshgrid(x, y)
+    terms = spatial_terms(mesh_x, mesh_y, kernel.shape, kernel.order)
+    by_column = np.tensordot(_WEIGHTS, terms, axes=1)
+    by_row = np.tensordot(_WEIGHTS, terms, axes=(0, 1))
+    slopes = 3 * _WEIGHTS * _NODES
+    plane = np.stack([_WEIGHTS @ by_column, slopes @ by_column, slopes @ by_row])
+    return np.tensordot(plane @ kernel.coefficients.T, kernel.basis.images, axes=1)
+
+
+@njit("void(f4[:, :], f4[:, :], UniTuple(f4[:, :], 2), f8, b1, f4[:, :], f4[:, :])", cache=True)
+def _subtract(science: Any, mean: Any, slopes: Any, level: float, sloping: bool, matched: Any, raw: Any) -> None:
+    """Fill the matched template, a plane of three convolutions over the tile, and what it leaves of the science image."""
+    rows, columns = matched.shape
+    across = ((2.0 * np.arange(columns) - (columns - 1)) / columns).astype(np.float32)
+    by_x, by_y = slopes
+    for r in range(rows):
+        up = np.float32((2.0 * r - (rows - 1)) / rows)
+        for c in range(columns):
+            value = mean[r, c]
+            if sloping:
+                value += across[c] * by_x[r, c] + up * by_y[r, c]
+            matched[r, c] = value
+            raw[r, c] = science[r, c] - value - np.float32(level)
 
 
 def _science_tile(

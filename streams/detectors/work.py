@@ -13,6 +13,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from infra.logs import configure_logging, correlate, get_logger
+from infra.memory import keep_freed_memory
 from infra.objects import ObjectStore, open_object_store
 from infra.settings import Settings
 from processors.detector import DetectorInputs, process_detector
@@ -201,9 +202,10 @@ _bench: list[DetectorBench] = []
 
 
 def initialise(settings_json: str, name: str) -> None:
-    """Open the object store and compile what jobs call, once in a process."""
+    """Open the object store, keep memory from job to job, and compile what jobs call, once in a process."""
     settings = Settings.model_validate_json(settings_json)
     configure_logging(name, level=settings.log.level)
+    keep_freed_memory()
     started = time.process_time()
     _warm_up()
     _bench[:] = [DetectorBench(open_object_store(settings))]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -121,6 +123,25 @@ def test_tiles_match_as_one_convolution_of_the_whole_does(smoothing: float) -> N
         image = fftconvolve(filled, gaussian(smoothing), mode="same")[inner]
     # Beneath 1.2 pixels a sampled Gaussian differs from its transfer function by a thousandth.
     np.testing.assert_allclose(matched.raw, image - matched.template - 2.0, atol=3e-3 if smoothing else 3e-5)
+
+
+@pytest.mark.parametrize(("shape", "tolerance"), [((500, 120), 1e-6), ((2960, 2960), 2e-3)])
+def test_a_kernel_of_second_order_is_a_plane_within_small_tiles(shape: tuple[int, int], tolerance: float) -> None:
+    rng = np.random.default_rng(9)
+    basis = make_basis(1.5)
+    coefficients = np.concatenate([[[0.95, 0, 0, 0, 0, 0]], rng.normal(0, 0.02, (len(basis.terms) - 1, 6))])
+    kernel = replace(linear_kernel(shape, 0.0), order=2, coefficients=coefficients)
+    margin = 24
+    template = rng.normal(size=(shape[0] + 2 * margin, shape[1] + 2 * margin)).astype("f4")
+    grid = TileGrid(shape, kernel.basis.half)
+    known, blank = np.ones(shape, bool), np.zeros(shape, "f4")
+    variance = np.ones_like(template)
+    found = match_images(grid, (blank, known), (template, variance), margin=margin, kernel=kernel, smoothing=0.0)
+    for x, y in ((30, 40), (shape[1] - 20, shape[0] // 2), (70, 410)):
+        half = kernel.basis.half
+        around = template[y + margin - half : y + margin + half + 1, x + margin - half : x + margin + half + 1]
+        expected = np.sum(around[::-1, ::-1] * kernel.at(x, y))
+        assert found.template[y, x] == pytest.approx(expected, abs=tolerance)
 
 
 def test_a_clearly_broader_science_image_is_not_smoothed() -> None:
