@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from processors.association.closest import allowed_arcsec, closest_first
 from processors.association.matching import Points, candidate_pairs
 from processors.association.rules import Rules
 from processors.association.sphere import local_offsets, positions_of, unit_vectors
@@ -83,10 +84,10 @@ def match_predicted(sources: Array, predicted: Array, mjd_tai: float, rules: Rul
     at, row, east, north = _near(sources, predicted[known], mjd_tai, rules)
     separation = np.hypot(east, north)
     rank = _ranks(row, separation, at)
-    inside = separation <= _gate(predicted[known][row], east, north, rules)
-    order = np.lexsort((sources["diaSourceId"][at], row, separation))
-    chosen = _closest_first(at[order], row[order], inside[order])
-    kept = order[chosen]
+    allowed = _gate(predicted[known][row], east, north, rules)
+    inside = np.flatnonzero(separation <= allowed)
+    closeness = separation[inside] / allowed[inside]
+    kept = inside[closest_first(at[inside], row[inside], closeness, sources["diaSourceId"][at[inside]])]
     kept = kept[np.argsort(at[kept])]
     return MovingMatches(source=at[kept], predicted=known[row[kept]], rank=rank[kept])
 
@@ -163,12 +164,15 @@ def _moved(predicted: Array, days: Array) -> tuple[Array, Array]:
 
 
 def _gate(predicted: Array, east: Array, north: Array, rules: Rules) -> Array:
-    """Return how far a source may lie in its own direction from the prediction, arcseconds; an unknown ellipse adds nothing."""
-    angle = np.arctan2(east, north) - np.radians(np.nan_to_num(predicted["position_angle_deg"].astype(np.float64)))
-    major = np.nan_to_num(predicted["semi_major_arcsec"].astype(np.float64))
-    minor = np.nan_to_num(predicted["semi_minor_arcsec"].astype(np.float64))
-    spread = np.hypot(major * np.cos(angle), minor * np.sin(angle))
-    return np.asarray(rules.moving_radius_arcsec + np.minimum(UNCERTAINTY_SIGMAS * spread, WIDEST_ARCSEC))
+    """Return how far a source may lie in its own direction from the prediction, arcseconds."""
+    return allowed_arcsec(
+        east,
+        north,
+        (predicted["semi_major_arcsec"], predicted["semi_minor_arcsec"], predicted["position_angle_deg"]),
+        radius_arcsec=rules.moving_radius_arcsec,
+        sigmas=UNCERTAINTY_SIGMAS,
+        widest_arcsec=WIDEST_ARCSEC,
+    )
 
 
 def _ranks(row: Array, separation: Array, at: Array) -> Array:
@@ -179,15 +183,3 @@ def _ranks(row: Array, separation: Array, at: Array) -> Array:
     lengths = np.diff(np.append(starts, len(row)))
     ranks[order] = np.minimum(np.arange(len(row)) - np.repeat(starts, lengths) + 1, DISTANCE_RANKS)
     return ranks
-
-
-def _closest_first(at: Array, row: Array, inside: Array) -> Array:
-    """Return which pairs, given closest first, are taken."""
-    taken_source, taken_row = set[int](), set[int]()
-    chosen = np.zeros(len(at), bool)
-    for place, (source, object_row) in enumerate(zip(at.tolist(), row.tolist(), strict=True)):
-        if inside[place] and source not in taken_source and object_row not in taken_row:
-            chosen[place] = True
-            taken_source.add(source)
-            taken_row.add(object_row)
-    return chosen

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from processors.association.sphere import ARCSEC, unit_vectors
+from processors.association.closest import allowed_arcsec, closest_first
+from processors.association.matching import Points, candidate_pairs
+from processors.association.rules import Rules
+from processors.association.sphere import ARCSEC, local_offsets, unit_vectors
 from processors.moving_objects.kepler import two_body
 from processors.moving_objects.linking_candidates import Candidates, fitted, limits_of, replaced, states
 from processors.moving_objects.linking_fit import FitRows
@@ -50,6 +53,10 @@ class Predicted:
     angle_deg: Array
     """Position angle of the major axis, east of north."""
 
+    def where(self, which: Array) -> Predicted:
+        """Return the places at some positions."""
+        return Predicted(**{name: getattr(self, name)[which] for name in self.__slots__})
+
 
 def attribute_visit(
     detections: Array, predicted: Predicted, rules: AttributionRules | None = None
@@ -80,21 +87,44 @@ def attribute_visit(
     )
     if not len(usable) or not len(detections):
         return owner, far
-    angle = np.radians(predicted.angle_deg[usable])
-    ellipse = np.stack(
-        [predicted.major_arcsec[usable], predicted.minor_arcsec[usable], np.sin(angle), np.cos(angle)], axis=1
-    )
     errors = np.maximum(detections["ra_err_arcsec"], detections["dec_err_arcsec"]).astype(np.float64)
-    one, source, closeness, separation = _close(
-        unit_vectors(predicted.ra[usable], predicted.dec[usable]), np.ascontiguousarray(ellipse, np.float64),
-        unit_vectors(detections["ra"], detections["dec"]), errors, rules.radius_arcsec, rules.sigmas,
-    )  # fmt: skip
-    used = np.zeros(len(usable), bool)
-    for p in np.lexsort((detections["detection_id"][source], one, closeness)):
-        if not used[one[p]] and owner[source[p]] < 0:
-            used[one[p]] = True
-            owner[source[p]], far[source[p]] = usable[one[p]], separation[p]
+    source, one, east, north = _near(detections, errors, predicted.where(usable), rules)
+    separation = np.hypot(east, north)
+    allowed = allowed_arcsec(
+        east,
+        north,
+        (predicted.major_arcsec[usable][one], predicted.minor_arcsec[usable][one], predicted.angle_deg[usable][one]),
+        radius_arcsec=rules.radius_arcsec,
+        sigmas=rules.sigmas,
+        source_error_arcsec=errors[source],
+    )
+    inside = np.flatnonzero(separation <= allowed)
+    names = detections["detection_id"][source[inside]]
+    closeness = separation[inside] / allowed[inside]
+    kept = inside[closest_first(source[inside], one[inside], closeness, names)]
+    owner[source[kept]], far[source[kept]] = usable[one[kept]], separation[kept]
     return owner, far
+
+
+def _near(
+    detections: Array, errors: Array, predicted: Predicted, rules: AttributionRules
+) -> tuple[Array, Array, Array, Array]:
+    """Return pairs of detection and place within the widest radius, and how far east and north the detection lies, arcsec."""
+    reach = rules.radius_arcsec + rules.sigmas * np.hypot(np.nanmax(predicted.major_arcsec), errors.max())
+    pairs = candidate_pairs(
+        _points(detections["ra"], detections["dec"]),
+        _points(predicted.ra, predicted.dec),
+        Rules(radius_arcsec=float(reach)),
+    )
+    ra, dec = predicted.ra[pairs.object], predicted.dec[pairs.object]
+    seen = unit_vectors(detections["ra"][pairs.source], detections["dec"][pairs.source])
+    east, north = local_offsets(ra, dec, unit_vectors(ra, dec), seen)
+    return pairs.source, pairs.object, east, north
+
+
+def _points(ra: Array, dec: Array) -> Points:
+    nothing = np.full(len(ra), np.nan)
+    return Points(ra=ra, dec=dec, ra_err=nothing, dec_err=nothing, vectors=unit_vectors(ra, dec))
 
 
 def attribute_tracklets(
@@ -162,50 +192,6 @@ def _with_tracklets(links: Candidates, link: Array, tracklets: Tracklets, trackl
     order = np.lexsort((members, owner))
     offsets = np.concatenate([[0], np.cumsum(np.diff(old.offsets) + np.diff(new.offsets))]).astype(np.int64)
     return replace(old, offsets=offsets, members=members[order])
-
-
-@njit(cache=True)
-def _close(places: Any, ellipse: Any, sources: Any, errors: Any, radius: float, sigmas: float) -> Any:
-    """Return pairs of object and source within the radius of their direction, with closeness and separation in arcsec."""
-    widest = 0.0
-    for i in range(places.shape[0]):
-        widest = max(widest, ellipse[i, 0])
-    reach = (radius + sigmas * np.hypot(widest, np.max(errors))) * ARCSEC
-    height = max(2.0 * reach, 0.001)
-    order, zones, ras = sky_order(sources, height)
-    starts = zone_starts(zones, height)
-    own, own_zones, own_ras = sky_order(places, height)
-    one, source = np.empty(256, np.int64), np.empty(256, np.int64)
-    closeness, separation = np.empty(256), np.empty(256)
-    count = 0
-    for p in range(own.shape[0]):
-        i = own[p]
-        across = np.hypot(places[i, 0], places[i, 1])
-        for zone in range(max(0, own_zones[p] - 1), min(starts.shape[0] - 2, own_zones[p] + 1) + 1):
-            a, b, c, d = zone_window(ras, starts, zone, height, own_ras[p], reach)
-            for q in range(a, b + d - c):
-                j = order[q if q < b else c + q - b]
-                dx, dy, dz = sources[j, 0] - places[i, 0], sources[j, 1] - places[i, 1], sources[j, 2] - places[i, 2]
-                far = np.sqrt(dx * dx + dy * dy + dz * dz) / ARCSEC
-                if far * ARCSEC > reach:
-                    continue
-                sigma = ellipse[i, 0]
-                if across > 0.0 and far > 0.0:
-                    east = (dy * places[i, 0] - dx * places[i, 1]) / across / (far * ARCSEC)
-                    north = (dz * across - places[i, 2] * (dx * places[i, 0] + dy * places[i, 1]) / across) / (
-                        far * ARCSEC
-                    )
-                    along = east * ellipse[i, 2] + north * ellipse[i, 3]
-                    sigma = np.sqrt((along * ellipse[i, 0]) ** 2 + max(0.0, 1.0 - along * along) * ellipse[i, 1] ** 2)
-                allowed = radius + sigmas * np.hypot(sigma, errors[j])
-                if far > allowed:
-                    continue
-                if count == one.shape[0]:
-                    one, source = np.append(one, one), np.append(source, source)
-                    closeness, separation = np.append(closeness, closeness), np.append(separation, separation)
-                one[count], source[count], closeness[count], separation[count] = i, j, far / allowed, far
-                count += 1
-    return one[:count], source[:count], closeness[:count], separation[:count]
 
 
 @njit(cache=True)
