@@ -87,7 +87,7 @@ def _decisions(settings: Settings, codec: EventCodec, day_obs: int) -> dict[int,
     rows: dict[int, list[NDArray[Any]]] = {}
     for message in read_to_end(settings.bootstrap, "association-log"):
         decision = codec.decode(AssociationDecision, message.value() or b"")
-        if day_obs_of(decision.visit) == day_obs:
+        if day_obs_of(decision.visit) == day_obs and decision.correction is None:
             rows.setdefault(decision.visit, []).append(accepted_rows(decision))
     return {visit: np.concatenate(tables) for visit, tables in rows.items()}
 

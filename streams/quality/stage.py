@@ -81,7 +81,7 @@ def fold(state: QualityState, event: object, instrument: str) -> tuple[QualitySt
     if isinstance(event, JobEvent) and event.kind is JobKind.DETECTOR and isinstance(event.fact, Succeeded):
         visit = _measured(_visit(state, event.visit, instrument), event.detectors[0], event.fact)
         return _with(state, visit), [_of_detector(visit, event.detectors[0])]
-    if isinstance(event, AssociationDecision):
+    if isinstance(event, AssociationDecision) and event.correction is None:
         return _associated(state, event, instrument)
     if isinstance(event, AlertManifest):
         visit = _visit(state, event.visit, instrument)

@@ -57,6 +57,7 @@ READERS = {
     "visit-events": {"dmcs", "nightmops", "orchestration", "detectors", "association", "manifests", "quality"},
     "jobs": {"dmcs", "orchestration", "archiver", "detectors", "quality"},
     "exposures": {"detectors"},
+    "daymops-log": {"association", "daymops"},
     "object-updates": {"alert-assembly"},
     "alert-packets": {"distribution"},
 }

@@ -62,7 +62,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             repeated=repeated,
             orbits=home.json("orbits", "list"),
             validation=home.json("alerts", "validate", "--all"),
-            decisions=events_of(settings.bootstrap, "association-log"),
+            decisions=[d for d in events_of(settings.bootstrap, "association-log") if d.correction is None],
             true_moving={visit.visit: read_truth(truth / f"{visit.visit}.parquet") for visit in plan},
             names={str(one.key): designation_of(one) if is_known(one) else "" for one in asteroids},
         )
