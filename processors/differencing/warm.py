@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from processors.differencing.artefacts import streak_pixels
 from processors.differencing.chains import find_chains
+from processors.differencing.completeness import measure_completeness
 from processors.differencing.detection import PEAK_DTYPE
 from processors.differencing.fitting import fit_dipoles
 from processors.differencing.glints import find_glint_trains
 from processors.differencing.layers import ScienceImage, VisitInfo
-from processors.differencing.pipeline import DifferenceResult, difference
+from processors.differencing.pipeline import difference
 from processors.differencing.psf import ConstantPsf
 from processors.differencing.reliability_features import reliability_features
 from processors.differencing.resample import GRID_STEP, resample_image, window_table
@@ -23,17 +24,20 @@ from processors.differencing.snap_consistency import SnapPair
 from processors.differencing.snap_trails import trail_presence
 from processors.differencing.templates import Template
 from processors.differencing.trails import SnapPlanes, fit_trails, trail_psf
+from processors.forced import PhotometryImage, forced_sources
 from schemas.public import null_rows
 
 __all__ = ["warm_up"]
 
-_SIDE = 160
+_SIDE = 256
+"""Pixels: more than one tile."""
 
 
 @functools.cache
 def warm_up() -> None:
     """Compile (or load from the disk cache) all kernels of image differencing; a second call does nothing."""
-    result = _difference(changed=True)
+    science, template, snaps = _pair()
+    result = difference(science, template, info=VisitInfo(visit=2026010100001), snaps=snaps)
     psf = result.psf
     image, variance, usable = result.image, result.variance, np.ones(result.image.shape, dtype=bool)
     start = np.array([[80.0, 80.0, 81.0, 80.0, 1e3, 1e3]])
@@ -42,9 +46,13 @@ def warm_up() -> None:
     trail, own = np.array([[80.0, 80.0, 1e3, 5.0, 0.3]]), [trail_psf(psf.mean, (4.0, 4.0, 0.0))]
     pair = SnapPlanes(image=image, variance=variance, gap_share=0.1, share=0.0, shift=(0.0, 0.0))
     fit_trails((image, variance, usable), trail, own, (pair, own, np.array([True])))
-    snaps = SnapPair(difference=image, variance=variance, exposure_s=15.0, gap_s=2.0)
     trail_presence(snaps, (image, variance, usable), trail)
     reliability_features(result, np.array([80.0]), np.array([80.0]))
+    measure_completeness(result, visit=2026010100001, detector=0)
+    at = science.wcs.all_pix2world(np.array([80.0]), np.array([80.0]), 0)
+    photometry = PhotometryImage(image=science.image, variance=science.variance, mask=science.mask, psf=science.psf)
+    visit = VisitInfo(visit=2026010100001)
+    forced_sources(result, photometry, science.wcs, dia_object_id=np.array([1]), ra=at[0], dec=at[1], info=visit)
     _rarities()
 
 
@@ -65,33 +73,31 @@ def _rarities() -> None:
     resample_image(streak, grid_x, grid_y + steps[-1], window_table(), np.zeros((GRID_STEP, GRID_STEP), np.float32))
 
 
-def _difference(changed: bool) -> DifferenceResult:
-    """Difference a regular field of stars with one that brightened and one that is gone."""
+def _pair() -> tuple[ScienceImage, Template, SnapPair]:
+    """Draw a regular field of stars with one that brightened and one that is gone."""
     steps = np.arange(20, _SIDE - 10, 24, dtype=float)
     x, y = (a.ravel() + 0.3 for a in np.meshgrid(steps, steps))
     flux = np.linspace(4e4, 2e5, len(x))
     now = flux.copy()
-    if changed:
-        now[7] *= 1.5
-        now[11] = 0.0
+    now[7] *= 1.5
+    now[11] = 0.0
     noise = _ripple() * 30.0
-    science = (_stars(x, y, now, 2.0) + noise).astype(np.float32)
-    template = _stars(x, y, flux, 1.6).astype(np.float32)
-    variance = np.full(science.shape, 900.0, np.float32)
-    mask = np.zeros(science.shape, np.uint16)
-    return difference(
-        ScienceImage(
-            image=science, variance=variance, mask=mask, psf=ConstantPsf(_gaussian(2.0, 0.0, 0.0)), wcs=LinearSky()
-        ),
-        Template(
-            image=template,
-            variance=np.full(science.shape, 225.0, np.float32),
-            mask=mask,
-            psf=_gaussian(1.6, 0.0, 0.0),
-            wcs=LinearSky(x0=0.4),
-        ),
-        info=VisitInfo(visit=2026010100001),
-        snaps=SnapPair(difference=noise.astype(np.float32), variance=variance, exposure_s=15.0, gap_s=2.0),
+    image = (_stars(x, y, now, 2.0) + noise).astype(np.float32)
+    variance, mask = np.full(image.shape, 900.0, np.float32), np.zeros(image.shape, np.uint16)
+    science = ScienceImage(
+        image=image, variance=variance, mask=mask, psf=ConstantPsf(_gaussian(2.0, 0.0, 0.0)), wcs=LinearSky()
+    )
+    template = Template(
+        image=_stars(x, y, flux, 1.6).astype(np.float32),
+        variance=np.full(image.shape, 225.0, np.float32),
+        mask=mask,
+        psf=_gaussian(1.6, 0.0, 0.0),
+        wcs=LinearSky(x0=0.4),
+    )
+    return (
+        science,
+        template,
+        SnapPair(difference=noise.astype(np.float32), variance=variance, exposure_s=15.0, gap_s=2.0),
     )
 
 

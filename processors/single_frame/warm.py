@@ -12,7 +12,7 @@ from processors.single_frame.pipeline import calibrate
 from processors.single_frame.projection import deproject
 from processors.single_frame.visit_image import make_visit_image
 from schemas.camera import Amplifier, Camera, Detector
-from schemas.raw import AmplifierTable, MasterCalibrations
+from schemas.raw import AmplifierTable, ChargeTransfer, MasterCalibrations
 
 __all__ = ["warm_up"]
 
@@ -41,10 +41,27 @@ def warm_up() -> None:
             linearity=np.zeros((2, 2)),
         ),
         crosstalk=np.full((2, 2), 1e-6, np.float32),
+        brighter_fatter=np.full((3, 3), 1e-9, np.float32),
+        charge_transfer=_transfer(),
     )
     camera = _camera()
     calibrate(frames, masters, _catalogue(x, y, flux), camera=camera, detector=camera.detectors[0])
     make_visit_image(frames[:1], masters)
+
+
+def _transfer() -> ChargeTransfer:
+    """Every part of deferred charge, faint."""
+    few = np.full(2, 1e-7)
+    return ChargeTransfer(
+        loss=few,
+        trap_column=np.full(2, 20),
+        trap_capacity=np.full(2, 1.0),
+        trap_share=np.full(2, 0.01),
+        trap_release=np.full(2, 1.5),
+        offset_scale=few,
+        offset_limit=np.full(2, 1e4),
+        offset_decay=np.full(2, 1.5),
+    )
 
 
 def _stars() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

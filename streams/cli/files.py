@@ -29,7 +29,8 @@ def isr(
     skip: Annotated[
         list[str] | None,
         typer.Option(
-            help="Step to leave out: bias, dark, flat, defects, amplifiers, crosstalk or all; may be repeated."
+            help="Step to leave out: bias, dark, flat, defects, amplifiers, crosstalk, brighter_fatter, charge_transfer or all; "
+            "may be repeated."
         ),
     ] = None,
     out: Annotated[Path, _OutOption] = Path("nightcast-isr"),
@@ -39,14 +40,15 @@ def isr(
 
     Geometry comes from DATASEC, BIASSEC, TRIMSEC and DETSEC of the headers. A step whose master is missing must be skipped by name.
     """
-    from processors.single_frame.isr import STEPS
+    from processors.single_frame.isr import OPTIONAL_STEPS, STEPS
     from streams.files.isr_command import run
 
     named = set(skip or ())
-    unknown = named - {*STEPS, "all"}
+    known = (*STEPS, *OPTIONAL_STEPS)
+    unknown = named - {*known, "all"}
     if unknown:
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: steps are {', '.join(STEPS)} or all.")
-    steps = frozenset(STEPS) if "all" in named else frozenset(named)
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: steps are {', '.join(known)} or all.")
+    steps = frozenset(known) if "all" in named else frozenset(named)
     with one_sentence_errors():
         report = run(raw, out_dir=out, masters=masters, skip=steps, second_snap=second_snap)
     files = {"image": report.image, "sources": report.sources, "picture": report.picture}

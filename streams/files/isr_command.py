@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from infra.fits_io import read_masters, read_raw, write_image
 from processors.single_frame.errors import TooFewStarsError
 from processors.single_frame.frames import RawFrame, parse_raw
-from processors.single_frame.isr import STEPS
+from processors.single_frame.isr import OPTIONAL_STEPS, STEPS
 from processors.single_frame.measurement import SOURCE_DTYPE
 from processors.single_frame.pipeline import measure_sources_of
 from processors.single_frame.visit_image import VisitImage, make_visit_image
@@ -32,7 +32,7 @@ class IsrReport:
     """FITS table of sources, fluxes in electrons."""
     picture: Path
     skipped: tuple[str, ...]
-    """Steps left out."""
+    """Steps left out; an optional one only where the masters describe its effect."""
     metrics: Mapping[str, float]
     note: str
     """Empty, or why there are no sources."""
@@ -57,7 +57,8 @@ def run(
     masters
         File of master calibrations; None when there is none.
     skip
-        Steps of `processors.single_frame.isr.STEPS` to leave out. A step whose master is missing must be named here.
+        Steps of `processors.single_frame.isr.STEPS` and `OPTIONAL_STEPS` to leave out. A step of the former whose master is
+        missing must be named here.
     second_snap
         The visit's other snap; without it cosmic rays are found on the one image.
 
@@ -79,7 +80,7 @@ def run(
         image=out_dir / f"{stem}-calibrated.fits",
         sources=out_dir / f"{stem}-sources.fits",
         picture=out_dir / f"{stem}-calibrated.png",
-        skipped=tuple(step for step in STEPS if step in skip),
+        skipped=_skipped(skip, calibrations),
         metrics=metrics,
         note=note,
     )
@@ -87,6 +88,12 @@ def run(
     report.sources.write_bytes(write_image({}, {}, {"SOURCES": sources}))
     _draw(report.picture, visit, sources, stem)
     return report
+
+
+def _skipped(skip: Set[str], masters: MasterCalibrations) -> tuple[str, ...]:
+    described = {"brighter_fatter": masters.brighter_fatter, "charge_transfer": masters.charge_transfer}
+    optional = [step for step in OPTIONAL_STEPS if described[step] is not None]
+    return tuple(step for step in (*STEPS, *optional) if step in skip)
 
 
 def _measure(visit: VisitImage) -> tuple[NDArray[np.void], dict[str, float], str]:

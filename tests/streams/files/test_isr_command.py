@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from PIL import Image
+from typer.testing import CliRunner
 
 from infra.fits_io import read_raw
 from processors.single_frame.errors import MissingCalibrationError
-from processors.single_frame.isr import STEPS
-from streams.files.isr_command import IsrReport, run
+from processors.single_frame.isr import OPTIONAL_STEPS, STEPS
+from schemas.raw import MasterCalibrations
+from streams.cli.main import build
+from streams.files.isr_command import IsrReport, _skipped, run
 from tests.support.scenes import make_scene
 
 SAMPLE = Path(__file__).parents[2] / "data/images/imsim_85751839_R23_S11_C00_E000.fits.gz"
@@ -91,3 +94,20 @@ def test_the_same_file_gives_the_same_products(tmp_path: Path) -> None:
     assert one.metrics["sources"] > 20
     for name in ("image", "sources", "picture"):
         assert getattr(one, name).read_bytes() == getattr(other, name).read_bytes()
+
+
+def test_optional_steps_are_told_as_skipped_where_the_masters_describe_them() -> None:
+    kernel = MasterCalibrations(flats={}, brighter_fatter=np.zeros((3, 3), "f4"))
+    assert _skipped({"brighter_fatter", "charge_transfer", "dark"}, kernel) == ("dark", "brighter_fatter")
+    assert _skipped(set(), kernel) == ()
+
+
+def test_the_command_line_offers_the_optional_steps_and_names_them(tmp_path: Path) -> None:
+    runner = CliRunner()
+    wrong = runner.invoke(build(), ["isr", str(SAMPLE), "--skip", "fringe", "--out", str(tmp_path)])
+    assert wrong.exit_code != 0
+    for step in (*STEPS, *OPTIONAL_STEPS):
+        assert step in " ".join(wrong.output.split())
+    options = [word for step in (*STEPS, *OPTIONAL_STEPS) for word in ("--skip", step)]
+    done = runner.invoke(build(), ["isr", str(SAMPLE), *options, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
