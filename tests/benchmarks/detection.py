@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,22 @@ import sep
 from numpy.typing import NDArray
 from photutils.detection import DAOStarFinder
 from scipy.spatial import cKDTree
+from scipy.special import ndtr
 
 from processors.single_frame.detection import detect, significance_map, stand_out
-from tests.support.calibration_scenes import VisitScene, make_visit_scene
-from tests.support.timing import Measured, cpu_seconds
-
-SEED, SIZE, CUT = 21, (4000, 4072), 1024
+from tests.benchmarks._scene import CUT, SIZE, benchmark_scene
+from tests.support.calibration_scenes import VisitScene
+from tests.support.timing import Measured, attempt, cpu_seconds
 
 
 def measure() -> Iterator[Measured]:
-    """Yield both comparisons; the slow peer on a cut, scaled by area."""
-    scene = make_visit_scene("nominal", SEED, SIZE)
+    """Yield the comparisons in an ordinary and a crowded field; the slow peer on a cut, scaled by area."""
+    for name in ("nominal", "crowded"):
+        yield from _of_scene(name)
+
+
+def _of_scene(name: str) -> Iterator[Measured]:
+    scene = benchmark_scene(name)
     science = scene.scene.science
     image, variance, bad = science.image, science.variance, science.mask & 2 != 0
     psf = science.psf.at(SIZE[1] / 2, SIZE[0] / 2)
@@ -39,29 +45,55 @@ def measure() -> Iterator[Measured]:
         found: Any = DAOStarFinder(1.5 * noise, fwhm=4.0)(image[:CUT, :CUT])
         return np.column_stack([found["x_centroid"], found["y_centroid"]])
 
-    mine, seconds = _completeness(ours(), scene, SIZE), cpu_seconds(ours)
+    seconds = cpu_seconds(ours)
     for peer, action, size in (("sep.extract, defaults", by_sep, SIZE), ("DAOStarFinder", by_photutils, (CUT, CUT))):
-        places = action()
         share = size[0] * size[1] / image.size
+        peer_s, problem = attempt(lambda action=action: cpu_seconds(action))
+        places = np.zeros((1, 2)) if problem else action()
+        mine, theirs = _found(ours(), scene, size), _found(places, scene, size)
         scaled = "" if share == 1 else f"; peer on {CUT} x {CUT}, scaled by area"
         yield Measured(
-            what="sources of a 4k CCD",
+            what=f"sources of a 4k CCD, {name}",
             ours_s=seconds,
             peer=peer,
-            peer_s=cpu_seconds(action) / share,
-            note=f"complete {mine[0]:.3f}, {mine[1]:.3f} in the two half magnitudes above 5 sigma; peer "
-            f"{_text(_completeness(places, scene, size))}, {len(places) / share:.0f} detections{scaled}",
+            peer_s=float("nan") if problem else peer_s / share,
+            error_of="stars lost of the magnitude above 5 sigma, %",
+            ours_error=100 * (1 - mine.whole),
+            peer_error=float("nan") if problem else 100 * (1 - theirs.whole),
+            note=f"found of its brighter half: ours {mine.brighter:.3f}, peer {theirs.brighter:.3f}; noise alone would lose "
+            f"{100 * (1 - mine.ideal):.1f} %; places without an object per CCD: ours {mine.false / share:.0f}, "
+            f"peer {theirs.false / share:.0f}{scaled} {problem}".strip(),
         )
 
 
-def _text(values: tuple[float, float]) -> str:
-    return f"{values[0]:.3f}, {values[1]:.3f}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Shares of the lone stars in the magnitude above the limit, and what was found where nothing is."""
+
+    whole: float
+    brighter: float
+    """Of its brighter half."""
+    ideal: float
+    """That noise alone would let pass."""
+    false: int
 
 
-def _completeness(places: NDArray[np.float64], scene: VisitScene, size: tuple[int, int]) -> tuple[float, float]:
+def _found(places: NDArray[np.float64], scene: VisitScene, size: tuple[int, int]) -> Found:
+    truth, limit = scene.scene.truth, scene.limit_mag()
     rows = scene.lone_stars()
-    static, magnitude, limit = scene.scene.truth.static[rows], scene.magnitudes[rows], scene.limit_mag()
-    found = cKDTree(places).query(np.column_stack([static["x"], static["y"]]))[0] < 2.5
+    static, magnitude = truth.static[rows], scene.magnitudes[rows]
     inside = (static["x"] < size[1] - 20) & (static["y"] < size[0] - 20)
-    halves = [inside & (magnitude > limit - far) & (magnitude <= limit - far + 0.5) for far in (1.0, 0.5)]
-    return float(found[halves[0]].mean()), float(found[halves[1]].mean())
+    last = inside & (magnitude > limit - 1) & (magnitude <= limit)
+    found = cKDTree(places).query(np.column_stack([static["x"], static["y"]]))[0] < 2.5
+    signal = 5 * 10 ** (0.4 * (limit - magnitude[last]))
+    places = places[(places[:, 0] < size[1]) & (places[:, 1] < size[0])]
+    objects = np.concatenate([np.column_stack([t["x"], t["y"]]) for t in (truth.static, truth.changes)])
+    false = cKDTree(objects).query(places)[0] > 4
+    for trail in truth.changes[np.isin(truth.changes["kind"], ["trail", "glint"])]:
+        false &= np.hypot(places[:, 0] - trail["x"], places[:, 1] - trail["y"]) > trail["length_arcsec"] / 0.4 + 8
+    return Found(
+        whole=float(found[last].mean()),
+        brighter=float(found[last & (magnitude <= limit - 0.5)].mean()),
+        ideal=float(ndtr(signal - 5).mean()),
+        false=int(np.count_nonzero(false)),
+    )

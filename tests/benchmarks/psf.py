@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from photutils.psf import EPSFBuilder, extract_stars
 
 from processors.single_frame.pipeline import measure_psf
-from tests.support.calibration_scenes import VisitScene, make_visit_scene
-from tests.support.timing import Measured, cpu_seconds
+from tests.benchmarks._scene import SIZE, benchmark_scene
+from tests.support.calibration_scenes import VisitScene
+from tests.support.timing import Measured, attempt, cpu_seconds
 
-SEED, SIZE = 21, (4000, 4072)
 PLACES = 300
 HALF = 13
 """Half side of the stamps that are compared."""
@@ -47,34 +47,50 @@ _At = Callable[[float, float], NDArray[Any]]
 
 
 def measure() -> Iterator[Measured]:
-    """Yield the comparisons; without the psfex binary that row is left out, and said so."""
-    scene = make_visit_scene("nominal", SEED, SIZE)
+    """Yield the comparisons; without the psfex binary that row says so and is empty."""
+    scene = benchmark_scene()
     visit = scene.visit()
     psf, stars = measure_psf(visit)
-    seconds = cpu_seconds(lambda: measure_psf(visit))
-    mine = _accuracy(psf.at, scene)
+    seconds, mine = cpu_seconds(lambda: measure_psf(visit)), _accuracy(psf.at, scene)
     if shutil.which("psfex") and shutil.which("source-extractor"):
         with tempfile.TemporaryDirectory() as folder:
-            extracted, fitted, at = _psfex(Path(folder), visit.combined.image)
-        note = f"dT/T, flux error, {mine}; peer {_accuracy(at, scene)}; psfex alone {fitted:.2f} s"
-        yield _row(seconds, "source-extractor + psfex, order 3", extracted + fitted, note)
+            peer, problem = attempt(lambda: _psfex(Path(folder), visit.combined.image))
     else:
-        yield _row(seconds, "psfex (not installed)", float("nan"), f"dT/T, flux error, {mine}")
-    epsf: list[Any] = []
-    peer_s = cpu_seconds(lambda: epsf.append(_epsf(visit.combined.image, stars)), repeats=1)
-    note = (
-        f"dT/T, flux error, {mine}; peer {_accuracy(lambda x, y: epsf[-1], scene)}: one PSF, {EPSF_STARS} of our stars"
+        peer, problem = None, "is not installed"
+    total = peer[0] + peer[1] if peer else float("nan")
+    alone = f"; psfex alone {peer[1]:.2f} s" if peer else f"; peer {problem}"
+    yield _row(
+        seconds, mine, "source-extractor + psfex, order 3", total, _accuracy(peer[2], scene) if peer else None, alone
     )
-    yield _row(seconds, "photutils EPSFBuilder", peer_s, note)
+    kept: list[Any] = []
+    peer_s, problem = attempt(lambda: cpu_seconds(lambda: kept.append(_epsf(visit.combined.image, stars)), repeats=1))
+    theirs = None if problem else _accuracy(lambda x, y: kept[-1], scene)
+    note = f"; one PSF, {EPSF_STARS} of our stars {problem}".rstrip()
+    yield _row(seconds, mine, "photutils EPSFBuilder", float("nan") if problem else peer_s, theirs, note)
 
 
-def _row(seconds: float, peer: str, peer_s: float, note: str) -> Measured:
+def _row(
+    seconds: float,
+    mine: tuple[float, float],
+    peer: str,
+    peer_s: float,
+    theirs: tuple[float, float] | None,
+    note: str,
+) -> Measured:
+    beside = f", peer's {theirs[1]:+.1e}" if theirs else ""
     return Measured(
-        what="PSF of a 4k CCD, stars chosen", ours_s=seconds, peer=peer, peer_s=peer_s, note=f"{note}; ours detects too"
+        what="PSF of a 4k CCD, stars chosen",
+        ours_s=seconds,
+        peer=peer,
+        peer_s=peer_s,
+        error_of="mean dT/T",
+        ours_error=abs(mine[0]),
+        peer_error=abs(theirs[0]) if theirs else float("nan"),
+        note=f"mean error of a fitted flux {mine[1]:+.1e}{beside}; ours detects too{note}",
     )
 
 
-def _accuracy(at: _At, scene: VisitScene) -> str:
+def _accuracy(at: _At, scene: VisitScene) -> tuple[float, float]:
     """Mean relative errors of the weighted second moment and of a flux fitted to a true star, all over the CCD."""
     rng = np.random.default_rng(5)
     axis = np.arange(-HALF, HALF + 1)
@@ -86,7 +102,7 @@ def _accuracy(at: _At, scene: VisitScene) -> str:
         first, second = ((weight * p * radius2).sum() / (weight * p).sum() for p in (model, true))
         sizes.append(first / second - 1)
         fluxes.append((model * true).sum() / (model**2).sum() - 1)
-    return f"{np.mean(sizes):+.1e}, {np.mean(fluxes):+.1e}"
+    return float(np.mean(sizes)), float(np.mean(fluxes))
 
 
 def _cut(stamp: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from infra.telescope.imaging_scenes import ImagingScene, make_scene
+from infra.telescope.imaging_scenes import ImagingScene, cached, make_scene
 from infra.telescope.sky import Kind
 from processors.single_frame.background import UNUSABLE, measure_background
 from processors.single_frame.frames import Exposure
@@ -88,9 +89,9 @@ class VisitScene:
         return np.flatnonzero(good)
 
 
-def make_visit_scene(name: str, seed: int, size: tuple[int, int]) -> VisitScene:
-    """Draw a scene (`infra.telescope.imaging_scenes`) and put a sloping sky back under it."""
-    scene = make_scene(name, seed, size=size)
+def make_visit_scene(name: str, seed: int, size: tuple[int, int], *, folder: Path | None = None) -> VisitScene:
+    """Draw a scene (`infra.telescope.imaging_scenes`), or take it from a folder, and put a sloping sky back under it."""
+    scene = make_scene(name, seed, size=size) if folder is None else cached(name, seed, folder, size=size)
     science, visit = scene.science, scene.studio.visit
     scale = np.float32(science.electrons_per_nanojansky)
     rows, columns = size
