@@ -31,6 +31,9 @@ from schemas.tables import Claim, Table
 
 __all__ = ["Desk", "rules_of", "rows_of"]
 
+SUMMED = ("attributed_known", "attributed_ours", "precovered")
+"""Counts that are summed over the nights that a decision links; of the others the last night's stand."""
+
 Array = NDArray[Any]
 FromLog = Callable[[NightEnded, NDArray[np.int64]], NightCandidates]
 
@@ -102,9 +105,9 @@ class Desk:
         if ended.detections is None:
             night = self._from_log(ended, np.asarray(now.objects["ss_object_id"], np.int64))
         else:
-            night = night_by_hand(ended.day_obs, rows_of(self._objects, ended.detections))
+            night = night_by_hand(ended.day_obs, validated_detections(rows_of(self._objects, ended.detections)))
         before = [] if own is None else [rows_of(self._objects, own.detections)]
-        every = validated_detections(np.concatenate([*before, night.detections]))
+        every = validated_detections(np.concatenate([*before, validated_detections(night.detections)]))
         claim = self._objects.put(avro.encode(Table.from_array(every)))
         return _Delivered(
             night=NightCandidates(day_obs=night.day_obs, detections=every, founded=night.founded), claim=claim
@@ -123,7 +126,8 @@ class Desk:
         for night in nights:
             after = decide_night(step.state, night, known, sky, self._rules)
             reasons, merged = {**step.reasons, **after.reasons}, {**step.merged, **after.merged}
-            step = DayStep(state=after.state, merged=merged, reasons=reasons, counts=after.counts)
+            counts = {**after.counts, **{name: step.counts.get(name, 0.0) + after.counts[name] for name in SUMMED}}
+            step = DayStep(state=after.state, merged=merged, reasons=reasons, counts=counts)
         return step
 
     def _sky(self, state: DayState, nights: list[NightCandidates], known: Array) -> Sky:
@@ -154,7 +158,7 @@ class Desk:
             orbits=self._put(changes.orbits),
             reassigned=self._put(changes.reassigned),
             verdicts=self._put(changes.verdicts),
-            counts=dict(step.counts),
+            counts={**step.counts, "detections": float(len(delivered.night.detections))},
             tracklet_members=self._put(_column("dia_source_id", changes.tracklets.members)),
             orbit_tracklets=self._put(_column("tracklet_id", changes.orbit_tracklets)),
             nights=nights,
