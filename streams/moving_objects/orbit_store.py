@@ -7,7 +7,7 @@ each. An own orbit is left out where the imported catalogue has the same designa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "WorseCatalogueError",
     "import_catalogue",
     "orbits_at_hand",
+    "own_rows",
     "read_orbit_store",
 ]
 
@@ -109,7 +110,7 @@ def orbits_at_hand(events: Iterable[OrbitEvent], objects: ObjectStore) -> Orbits
         for name, fact in sorted(facts.items())
         if isinstance(fact, OrbitDetermined) and fact.merged_into is None and name not in names
     }
-    rows = np.concatenate([known, _own_rows(own)])
+    rows = np.concatenate([known, own_rows(own)])
     return OrbitsAtHand(rows=rows[np.argsort(rows["designation"], kind="stable")], own=frozenset(own))
 
 
@@ -172,7 +173,8 @@ def _require_no_loss(rows: NDArray[Any], before: object, objects: ObjectStore) -
         )
 
 
-def _own_rows(own: dict[str, OrbitDetermined]) -> NDArray[Any]:
+def own_rows(own: Mapping[str, OrbitDetermined]) -> NDArray[Any]:
+    """Return orbits of ours by designation as rows to store; packed names are not filled in."""
     rows = orbit_rows(len(own))
     for row, (name, fact) in zip(rows, own.items(), strict=True):
         row["designation"], row["ss_object_id"] = name, fact.ss_object_id

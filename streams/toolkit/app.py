@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import NightcastError
-from streams.toolkit import api, api_system, pages
+from streams.toolkit import api, api_system, orbit_pages, pages
 from streams.toolkit.api_system import health_of
 from streams.toolkit.service import Toolkit
 from streams.views.errors import NotInViewError
@@ -72,6 +72,7 @@ def create_app(toolkit: Toolkit, *, follow: bool = True) -> FastAPI:
     app.include_router(api.router)
     app.include_router(api_system.router)
     app.include_router(pages.router)
+    app.include_router(orbit_pages.router)
     app.add_api_route("/health", functools.partial(health_of, toolkit), include_in_schema=False)
     app.add_api_route("/static/plotly.min.js", _plotly, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, File, Header, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
@@ -25,7 +25,7 @@ from streams.toolkit.opened import opened_context
 from streams.toolkit.present import FILTERS
 from streams.toolkit.service import History, Toolkit, decode_object, record_as_json
 from streams.toolkit.sheet import compare, property_sheet
-from streams.views import nights, queries
+from streams.views import moving, nights, queries
 from streams.views.errors import RequestError
 from streams.views.rows import AlertRow, AnnotationRow
 from streams.views.sky import Cone
@@ -91,7 +91,11 @@ def live_rows(
 
 @router.get("/find")
 def find(toolkit: TheToolkit, q: Annotated[str, Query(max_length=80)] = "") -> Response:
-    """Lead from the search field to an alert, an object or the list about a position."""
+    """Lead from the search field to an alert, an object, an orbit or the list about a position."""
+    with toolkit.view.reading() as connection:
+        named = moving.orbit_of(connection, designation=" ".join(q.split()))
+    if named is not None:
+        return RedirectResponse(f"/orbits/{quote(named.designation)}", 303)
     search = search_of(_only(q))
     if search.identifier is not None:
         with toolkit.view.reading() as connection:

@@ -19,6 +19,7 @@ from schemas.ids import day_obs_of
 from schemas.wire import EventCodec
 from streams.views import tables
 from streams.views.head import AlertHead, read_head
+from streams.views.moving import orbit_row, run_row, tracklet_row
 from streams.views.records import decode_record
 
 __all__ = ["FOLDED_TOPICS", "Folder", "Message", "read_positions"]
@@ -265,6 +266,9 @@ _EVENTS: dict[str, tuple[Any, Table, Callable[[Any, Message], Row]]] = {
     "quality-metrics": (events.QualityMetrics, tables.quality, _quality_row),
     "alert-annotations": (events.Annotation, tables.annotation_log, _annotation_row),
     "job-ledger": (events.JobLedgerEntry, tables.jobs, _job_row),
+    "orbit-store": (events.OrbitEvent, tables.orbits, orbit_row),
+    "tracklet-store": (events.TrackletState, tables.tracklets, tracklet_row),
+    "daymops-log": (events.DayMopsDecision, tables.daymops_runs, run_row),
 }
 
 FOLDED_TOPICS: tuple[str, ...] = ("alert-store", "object-updates", *_EVENTS)
@@ -276,6 +280,8 @@ _TOMBSTONED: dict[str, tuple[Table, ...]] = {
     "alert-ledger": (tables.ledger,),
     "quality-metrics": (tables.quality,),
     "job-ledger": (tables.jobs,),
+    "orbit-store": (tables.orbits,),
+    "tracklet-store": (tables.tracklets,),
 }
 """Compacted topics, in which a tombstone takes a row away; an annotation is never taken away."""
 
@@ -286,10 +292,11 @@ def _primary(table: Table) -> str:
 
 def _key_of(message: Message, table: Table) -> Any:
     key = message.key or b""
-    if table not in (tables.quality, tables.jobs) and not key.isdigit():
+    named = table in (tables.quality, tables.jobs, tables.orbits)
+    if not named and not key.isdigit():
         return int.from_bytes(key, "big")
     text = key.decode("utf-8", "replace")
-    return text if table in (tables.quality, tables.jobs) else int(text)
+    return text if named else int(text)
 
 
 def _replace(connection: Connection, table: Table, rows: Mapping[Any, Row | None]) -> None:

@@ -17,6 +17,7 @@ from streams.views.sky import Cone, separation_arcsec
 __all__ = [
     "AlertSearch",
     "alert",
+    "alert_rows",
     "alerts_after",
     "alerts_of_object",
     "annotation",
@@ -56,9 +57,9 @@ def search_alerts(connection: Connection, search: AlertSearch) -> list[AlertRow]
     table = tables.alerts
     statement = select(table).where(*_conditions(search)).order_by(table.c.mjd.desc(), table.c.alert_id.desc())
     if search.cone is None:
-        return _alert_rows(connection.execute(statement.limit(search.limit)).mappings())
+        return alert_rows(connection.execute(statement.limit(search.limit)).mappings())
     found = []
-    for row in _alert_rows(connection.execute(statement).mappings()):
+    for row in alert_rows(connection.execute(statement).mappings()):
         if separation_arcsec(row.ra, row.dec, search.cone.ra, search.cone.dec) <= search.cone.radius_arcsec:
             found.append(row)
             if len(found) == search.limit:
@@ -70,7 +71,7 @@ def alerts_after(connection: Connection, sequence: int, limit: int = 200) -> lis
     """Return alerts that came into the view after one, in order of arrival."""
     table = tables.alerts
     statement = select(table).where(table.c.sequence > sequence).order_by(table.c.sequence).limit(limit)
-    return _alert_rows(connection.execute(statement).mappings())
+    return alert_rows(connection.execute(statement).mappings())
 
 
 def last_sequence(connection: Connection) -> int:
@@ -92,7 +93,7 @@ def alert(connection: Connection, alert_id: int) -> AlertRow:
         When the store has none of that id, as far as the view has read it.
     """
     statement = select(tables.alerts).where(tables.alerts.c.alert_id == alert_id)
-    rows = _alert_rows(connection.execute(statement).mappings())
+    rows = alert_rows(connection.execute(statement).mappings())
     if not rows:
         raise NotInViewError(f"The alert store holds no alert {alert_id}.")
     return rows[0]
@@ -117,7 +118,7 @@ def alerts_of_object(connection: Connection, object_id: int) -> list[AlertRow]:
     """Return an object's alerts, oldest first."""
     table = tables.alerts
     statement = select(table).where(table.c.object_id == object_id).order_by(table.c.mjd, table.c.alert_id)
-    return _alert_rows(connection.execute(statement).mappings())
+    return alert_rows(connection.execute(statement).mappings())
 
 
 def dia_object(connection: Connection, object_id: int) -> ObjectRow:
@@ -254,5 +255,6 @@ def _object_columns() -> list[Any]:
     return [column for column in tables.objects.c if column.name != "record"]
 
 
-def _alert_rows(mappings: Iterable[Any]) -> list[AlertRow]:
+def alert_rows(mappings: Iterable[Any]) -> list[AlertRow]:
+    """Return rows of the alerts' table as alerts."""
     return [AlertRow(**row) for row in mappings]

@@ -9,7 +9,7 @@ from typing import Any
 from processors.errors import ProcessingError
 from processors.moving_objects.designations import unpack
 
-__all__ = ["AlertRow", "AnnotationRow", "FateRow", "ObjectRow", "VisitRow"]
+__all__ = ["AlertRow", "AnnotationRow", "FateRow", "ObjectRow", "RunRow", "VisitRow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,3 +136,15 @@ class VisitRow:
     quality: Mapping[str, Any]
     reasons: tuple[str, ...] = ()
     """Why the verdict is not good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """DayMOPS' newest decision for a night."""
+
+    instrument: str
+    day_obs: int
+    sequence: int
+    """0 for the first decision of the night, then one more for each that followed on new data."""
+    counts: Mapping[str, float]
+    appended_unix_s: float | None

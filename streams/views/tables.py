@@ -13,6 +13,9 @@ manifests          alert-manifests             a visit's manifest
 quality            quality-metrics             quality of a visit or of one of its detectors
 annotations        alert-annotations           a remark; never changed
 jobs               job-ledger                  the last state of a job
+orbits             orbit-store                 an orbit of ours, or the imported catalogue as a whole
+tracklets          tracklet-store              a tracklet in its newest state
+daymops_runs       daymops-log                 the newest decision of DayMOPS for a night
 positions          (all)                       the next offset of each partition, moved with the rows
 faults             (all)                       a message that could not be folded, with the reason
 =================  ==========================  ==============================================
@@ -28,6 +31,7 @@ __all__ = [
     "VERSION",
     "alerts",
     "annotation_log",
+    "daymops_runs",
     "fates",
     "faults",
     "jobs",
@@ -36,12 +40,14 @@ __all__ = [
     "measurements",
     "metadata",
     "objects",
+    "orbits",
     "packets",
     "positions",
     "quality",
+    "tracklets",
 ]
 
-VERSION = 3
+VERSION = 4
 """Version of these tables; a view of another version is dropped and folded again."""
 
 metadata = MetaData()
@@ -55,7 +61,7 @@ alerts = Table(
     Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
     Column("alert_id", BigInteger, nullable=False, unique=True),
     Column("object_id", BigInteger, index=True),
-    Column("ss_object_id", BigInteger),
+    Column("ss_object_id", BigInteger, index=True),
     Column("ra", Float, nullable=False),
     Column("dec", Float, nullable=False),
     Column("mjd", Float, nullable=False),
@@ -196,6 +202,39 @@ jobs = Table(
     Column("attempts", Integer),
     Column("reason", String),
     Column("updated_unix_s", Float),
+)
+
+orbits = Table(
+    "orbits",
+    metadata,
+    Column("designation", String, primary_key=True),
+    Column("ss_object_id", BigInteger, index=True),
+    Column("day_obs", Integer),
+    Column("reportable", Integer),
+    Column("merged_into", String),
+    Column("event", LargeBinary, nullable=False),
+)
+
+tracklets = Table(
+    "tracklets",
+    metadata,
+    Column("tracklet_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("holder", String, index=True),
+    Column("day_obs", Integer),
+    Column("status", String(16)),
+    Column("event", LargeBinary, nullable=False),
+)
+
+daymops_runs = Table(
+    "daymops_runs",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("instrument", String),
+    Column("day_obs", Integer, index=True),
+    Column("sequence", Integer),
+    Column("counts", String),
+    Column("detections", String),
+    Column("appended_unix_s", Float),
 )
 
 positions = Table(

@@ -1,0 +1,55 @@
+"""Pages of moving objects: what DayMOPS did and found, and one object with its orbit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from processors.moving_objects.cometary import cometary_elements
+from schemas.events import OrbitDetermined, OrbitEvent
+from schemas.orbits import states_of
+from streams.moving_objects.orbit_store import own_rows
+from streams.toolkit.dependencies import TheToolkit
+from streams.toolkit.orbit_view import class_of, orbit_view
+from streams.toolkit.pages import page
+from streams.views import moving
+
+__all__ = ["router"]
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN_ORBITS = 200
+SHOWN_RUNS = 14
+"""A fortnight of nights."""
+
+
+@router.get("/orbits")
+def orbits_page(request: Request, toolkit: TheToolkit, reportable: bool | None = None) -> Response:
+    """Show DayMOPS' last runs and our discoveries, the newest first."""
+    with toolkit.view.reading() as connection:
+        counts = moving.count_orbits(connection)
+        runs = moving.newest_runs(connection, SHOWN_RUNS)
+        found = moving.newest_orbits(connection, SHOWN_ORBITS, reportable=reportable)
+    context = {"counts": counts, "runs": runs, "orbits": [_line(one) for one in found], "reportable": reportable}
+    return page(request, "orbits.html", context)
+
+
+@router.get("/orbits/{name:path}")
+def orbit_page(request: Request, toolkit: TheToolkit, name: str) -> Response:
+    """Show a moving object by its designation or its number."""
+    return page(request, "orbit.html", {"orbit": orbit_view(toolkit, name)})
+
+
+def _line(event: OrbitEvent) -> dict[str, Any]:
+    fact = event.fact
+    assert isinstance(fact, OrbitDetermined)
+    row = own_rows({event.designation: fact})
+    elements = cometary_elements(states_of(row), row["epoch_mjd_tdb"])[0]
+    return {
+        "designation": event.designation,
+        "fact": fact,
+        "orbit_class": class_of(row),
+        "elements": {name: float(elements[name]) for name in ("q", "e", "i")},
+    }
