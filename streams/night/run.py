@@ -20,6 +20,8 @@ from schemas.camera import load_camera
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.ids import sequence_of
 from streams.compose import Wiring
+from streams.daymops.run import DayMopsError, run_nights
+from streams.daymops.words import sentence_of
 from streams.inputs import announce_release, ingest_release
 from streams.night.asteroids import import_known
 from streams.night.costs import CostMeter
@@ -164,7 +166,19 @@ def observe(settings: Settings, plan: NightPlan, *, show: Show, say: Say) -> Nig
         set_up_s=plan.set_up_s,
     )
     (plan.folder / "summary.json").write_text(json.dumps(summary_document(summary), indent=2) + "\n")
+    _search(settings, plan.day_obs, say)
     return summary
+
+
+def _search(settings: Settings, day_obs: int, say: Say) -> None:
+    """Say that the night is over, so that DayMOPS searches it, and what it found; the night stands whatever comes of that."""
+    say("DayMOPS searches the night for moving objects.")
+    try:
+        result = run_nights(settings, day_obs, reason="observed")
+    except DayMopsError as error:
+        say(str(error))
+        return
+    say(f"DayMOPS has nothing to say of night {day_obs}." if result.decision is None else sentence_of(result.decision))
 
 
 def _follow(follower: NightFollower, player: _Player, *, planned: int, show: Show) -> NightView:

@@ -58,6 +58,7 @@ READERS = {
     "jobs": {"dmcs", "orchestration", "archiver", "detectors", "quality"},
     "exposures": {"detectors"},
     "daymops-log": {"association", "daymops"},
+    "night-events": {"daymops"},
     "object-updates": {"alert-assembly"},
     "alert-packets": {"distribution"},
 }

@@ -14,7 +14,7 @@ from infra.telescope import plan_night
 from infra.telescope.known_orbits import designation_of, is_known
 from infra.telescope.sky import make_asteroids
 from schemas.camera import load_camera
-from schemas.events import AssociationDecision
+from schemas.events import AssociationDecision, DayMopsDecision, NightEnded, OrbitDetermined, TrackletStatus
 from schemas.public_avro import decode_record
 from streams.night.truth import read_truth
 from tests.support.nights import UNHURRIED, events_of, installed
@@ -32,6 +32,12 @@ class Observed:
     discovered: dict[str, Any]
     repeated: dict[str, Any]
     orbits: list[dict[str, Any]]
+    grown: dict[str, list[int]]
+    """Designation of each object of ours to how many detections it had in each version of its orbit."""
+    daymops: list[DayMopsDecision]
+    ended: list[NightEnded]
+    tracklets: dict[int, Any]
+    """Newest state of each tracklet."""
     validation: dict[str, Any]
     decisions: list[AssociationDecision]
     true_moving: dict[int, Any]
@@ -61,12 +67,24 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             discovered=discovered,
             repeated=repeated,
             orbits=home.json("orbits", "list"),
+            grown=_grown(settings.bootstrap),
+            daymops=events_of(settings.bootstrap, "daymops-log"),
+            ended=events_of(settings.bootstrap, "night-events"),
+            tracklets={one.tracklet_id: one for one in events_of(settings.bootstrap, "tracklet-store")},
             validation=home.json("alerts", "validate", "--all"),
             decisions=[d for d in events_of(settings.bootstrap, "association-log") if d.correction is None],
             true_moving={visit.visit: read_truth(truth / f"{visit.visit}.parquet") for visit in plan},
             names={str(one.key): designation_of(one) if is_known(one) else "" for one in asteroids},
         )
         home.run("down")
+
+
+def _grown(bootstrap: str) -> dict[str, list[int]]:
+    grown: dict[str, list[int]] = {}
+    for event in events_of(bootstrap, "orbit-store"):
+        if isinstance(event.fact, OrbitDetermined):
+            grown.setdefault(event.designation, []).append(event.fact.n_detections)
+    return grown
 
 
 def test_unknown_asteroids_are_discovered_from_the_fortnight_before(observed: Observed) -> None:
@@ -112,3 +130,32 @@ def test_their_alerts_carry_circumstances_and_orbits_and_keep_every_rule(observe
     assert observed.validation == {"alerts": observed.summary["alerts"], "violations": []}
     assert observed.summary["known_asteroids_recognised"] == observed.summary["known_asteroids"] >= 1
     assert observed.summary["dead_letters"] == observed.summary["quarantined"] == 0
+
+
+def test_the_night_itself_is_searched_without_being_asked(observed: Observed) -> None:
+    night = observed.summary["day_obs"]
+    assert [one.reason for one in observed.ended if one.day_obs == night][:1] == ["observed"]
+    assert sum(one.day_obs == night for one in observed.daymops) == 1
+    assert {one.day_obs for one in observed.tracklets.values()} >= {night}
+
+
+def test_objects_of_ours_grow_by_what_the_night_recognised(observed: Observed) -> None:
+    numbers = {int(row["ss_object_id"]): row["designation"] for row in observed.orbits}
+    own = {row["designation"] for row in observed.discovered["orbits"]}
+    seen: dict[str, int] = {}
+    for decision in observed.decisions:
+        moving = decision.moving.to_array() if decision.moving.rows and decision.correction is None else []
+        for row in moving:
+            seen[numbers[int(row["ssObjectId"])]] = seen.get(numbers[int(row["ssObjectId"])], 0) + 1
+    assert set(seen) & own
+    for name in set(seen) & own:
+        before, after = observed.grown[name][-2:]
+        assert after == before + seen[name]
+
+
+def test_every_tracklet_has_one_holder_and_every_detection_one_held_tracklet(observed: Observed) -> None:
+    kept = [one for one in observed.tracklets.values() if one.status is not TrackletStatus.WITHDRAWN]
+    assert all((one.status is TrackletStatus.FREE) is (one.holder is None) for one in kept)
+    held = [one for one in kept if one.holder is not None]
+    members = [member for one in held for member in one.dia_source_ids]
+    assert len(members) == len(set(members)) > 0
