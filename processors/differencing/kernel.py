@@ -70,8 +70,6 @@ class Kernel:
     stamps_offered: int
     chi2_per_pixel: float
     """Median over the stamps in use."""
-    flux_scatter: float
-    """Robust scatter of the stamps' relative flux residuals beyond their noise."""
     stamp_x: NDArray[np.int64]
     stamp_y: NDArray[np.int64]
 

@@ -106,7 +106,6 @@ def fit_kernel(stamps: Stamps, basis: KernelBasis, shape: tuple[int, int], *, la
     solution[:-1] *= _unattenuated(good, terms[keep] @ solution.T)
     per_stamp = terms[keep] @ solution.T
     chi2, _ = _chi2(good, per_stamp)
-    delta, delta_error = _flux_residuals(good, per_stamp)
     return Kernel(
         basis=basis,
         shape=shape,
@@ -119,7 +118,6 @@ def fit_kernel(stamps: Stamps, basis: KernelBasis, shape: tuple[int, int], *, la
         stamps_used=len(good.x),
         stamps_offered=len(stamps.x),
         chi2_per_pixel=float(np.median(chi2 / np.maximum(good.pixels, 1))),
-        flux_scatter=float(np.sqrt(max(_robust_sigma(delta) ** 2 - float(np.median(delta_error)) ** 2, 0.0))),
         stamp_x=good.x,
         stamp_y=good.y,
     )

@@ -21,7 +21,7 @@ from processors.differencing.score import ScoreMap, add_systematics, calibrate_n
 from processors.differencing.snap_consistency import SnapPair, seen_once, snap_metrics, view_snaps
 from processors.differencing.subtract import Matching
 from processors.differencing.subtraction import Subtraction, checked_science, psf_sigma, subtract_template, whitened
-from processors.differencing.systematics import Systematics, measure_systematics
+from processors.differencing.systematics import Systematics, bounded_systematics, measure_scatter
 from processors.differencing.templates import Template
 from schemas.ids import pack_dia_source_id
 from schemas.masks import MaskPlane
@@ -109,7 +109,8 @@ def difference(
     score = calibrate_noise(score, layers.usable)
     np.multiply(layers.variance, np.float32(score.noise_scale**2), out=layers.variance)
     wings = grow(has_plane(layers.mask, MaskPlane.SAT_TEMPLATE), WING_PIXELS)
-    errors = _systematics(subtraction, layers, systematics)
+    scatter = _scatter(subtraction, layers)
+    errors = bounded_systematics(scatter, systematics or LEAST_SYSTEMATICS)
     judged = add_systematics(score, errors, wings)
     streaks = streak_pixels(judged.snr, has_plane(layers.mask, MaskPlane.CR), fwhm) & layers.usable
     if streaks.any():
@@ -132,7 +133,7 @@ def difference(
     sources, told = _canonical(rows, told, ~sharp & ~spoiled, info)
     sources["glint_trail"] = find_glint_trains(sources, layers.mask.shape, None if told is None else told["presence"])
     metrics = _metrics(subtraction, layers, score, sources, fwhm) | snap_metrics(told)
-    metrics |= {"systematic_flux_fraction": errors.flux_fraction, "systematic_centroid_pixels": errors.centroid_pixels}
+    metrics |= _metrics_of_stars(scatter, errors)
     metrics |= {
         "peaks_on_bad_pixels": float(np.count_nonzero(spoiled)),
         "cosmic_rays": float(np.count_nonzero(sharp)),
@@ -170,16 +171,18 @@ def _without(layers: Layers, streaks: NDArray[np.bool_]) -> Layers:
     return replace(layers, mask=mask, usable=layers.usable & ~streaks)
 
 
-def _systematics(subtraction: Subtraction, layers: Layers, least: Systematics | None) -> Systematics:
+def _scatter(subtraction: Subtraction, layers: Layers) -> Systematics | None:
     kernel, matched = subtraction.kernel, subtraction.matched
-    return measure_systematics(
-        matched.raw,
-        matched.template,
-        layers.variance,
-        x=kernel.stamp_x,
-        y=kernel.stamp_y,
-        least=least or LEAST_SYSTEMATICS,
-    )
+    return measure_scatter(matched.raw, matched.template, layers.variance, x=kernel.stamp_x, y=kernel.stamp_y)
+
+
+def _metrics_of_stars(scatter: Systematics | None, errors: Systematics) -> dict[str, float]:
+    """Return the errors of subtraction in use, and what the kernel's stars show if they are enough."""
+    metrics = {"systematic_flux_fraction": errors.flux_fraction, "systematic_centroid_pixels": errors.centroid_pixels}
+    if scatter is not None:
+        metrics["kernel_flux_scatter"] = scatter.flux_fraction
+        metrics["kernel_centroid_scatter_pixels"] = scatter.centroid_pixels
+    return metrics
 
 
 def _canonical(
@@ -211,7 +214,6 @@ def _metrics(
         "kernel_members": float(len(kernel.members)),
         "kernel_stamps": float(kernel.stamps_used),
         "kernel_stamps_offered": float(kernel.stamps_offered),
-        "kernel_flux_scatter": kernel.flux_scatter,
         "kernel_star_chi2": subtraction.stamp_chi2,
         "residual_ratio": subtraction.residual_ratio,
         "background_correction": subtraction.background,

@@ -152,8 +152,8 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
     _mask_streaks(matched.raw, variance, mask, usable, 2.3548 * matching.science_sigma)
     noise = math.sqrt(float(np.median(science.variance[::5, ::5][usable[::5, ::5]])))
     fwhm = 2.3548 * matching.science_sigma
-    stars = brilliant_stars(matched.template, noise, mask, fwhm)
-    flatten_halos(matched.raw, usable, stars, 1.5 * fwhm, template=matched.template, noise=noise)
+    brilliant = brilliant_stars(matched.template, noise, mask, fwhm)
+    flatten_halos(matched.raw, usable, brilliant, 1.5 * fwhm, template=matched.template, noise=noise)
     parts = science.variance, matched.template_variance, matching.smoothing_noise
     ratio, chi2 = _residuals(kernel, matched, parts, usable)
     with _excused(covered):
@@ -185,7 +185,9 @@ def _excused(covered: float) -> Iterator[None]:
     except (TooFewKernelStarsError, HopelessDifferenceError) as error:
         if covered >= TOLERATED_COVERAGE:
             raise
-        raise TemplateCoverageError(f"The template covers {covered:.1%} of the detector, too little: {error}") from error
+        raise TemplateCoverageError(
+            f"The template covers {covered:.1%} of the detector, too little: {error}"
+        ) from error
 
 
 def _aligned(

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
-__all__ = ["Systematics", "measure_systematics"]
+__all__ = ["Systematics", "bounded_systematics", "measure_scatter"]
 
 LEAST_STARS = 15
 """Stars below which their scatter is not trusted and the defaults hold."""
 
 _HALF = 6
+
+_GAUSSIAN_MEDIAN = 0.6745
+"""Median of the absolute value of a Gaussian of standard deviation 1."""
 
 Pixels = NDArray[Any]
 
@@ -35,44 +39,54 @@ class Systematics:
     """Further part of the static flux within reach of a saturated star, whose wings are not those of its kernel."""
 
 
-def measure_systematics(
-    raw: Pixels, template: Pixels, variance: Pixels, *, x: NDArray[np.int64], y: NDArray[np.int64], least: Systematics
-) -> Systematics:
-    """Measure flux fraction and shift that scatter from star to star.
+def measure_scatter(
+    raw: Pixels, template: Pixels, variance: Pixels, *, x: NDArray[np.int64], y: NDArray[np.int64]
+) -> Systematics | None:
+    """Measure flux fraction and shift that scatter from star to star beyond their noise.
 
     Parameters
     ----------
     raw, template
         Difference before whitening and matched template, nJy.
     variance
-        Of a pixel of ``raw``, nJy^2.
+        Of a pixel of ``raw`` on the scale of the PSF, nJy^2.
     x, y
         Pixels of the kernel's stars.
-    least
-        Lower bounds; with fewer than `LEAST_STARS` stars the result is the larger of them and the defaults.
+
+    Returns
+    -------
+    Systematics or None
+        None with fewer than `LEAST_STARS` stars within the image. What saturated stars leave is not measured: the default.
     """
-    if len(x) < LEAST_STARS:
-        default = Systematics()
-        fraction = max(least.flux_fraction, default.flux_fraction)
-        centroid = max(least.centroid_pixels, default.centroid_pixels)
-    else:
-        parts, errors = _parts(raw, template, variance, x, y)
-        known = np.isfinite(parts).all(axis=1)
-        scatter = [_intrinsic(parts[known, k], errors[known, k]) for k in range(3)]
-        fraction = max(scatter[0], least.flux_fraction)
-        centroid = max(float(np.hypot(scatter[1], scatter[2])) / np.sqrt(2.0), least.centroid_pixels)
+    parts, errors = _parts(raw, template, variance, x, y)
+    known = np.isfinite(parts).all(axis=1)
+    if np.count_nonzero(known) < LEAST_STARS:
+        return None
+    flux, by_x, by_y = (_intrinsic(parts[known, k], errors[known, k]) for k in range(3))
+    return Systematics(flux_fraction=flux, centroid_pixels=float(np.hypot(by_x, by_y) / np.sqrt(2.0)))
+
+
+def bounded_systematics(scatter: Systematics | None, least: Systematics) -> Systematics:
+    """Return the larger of what was measured, or of the defaults if nothing was, and lower bounds."""
+    found = scatter or Systematics()
     return Systematics(
-        flux_fraction=fraction, centroid_pixels=float(centroid), saturated_fraction=least.saturated_fraction
+        flux_fraction=max(found.flux_fraction, least.flux_fraction),
+        centroid_pixels=max(found.centroid_pixels, least.centroid_pixels),
+        saturated_fraction=least.saturated_fraction,
     )
 
 
 def _intrinsic(values: Pixels, errors: Pixels) -> float:
-    """Return the robust scatter about 0 that exceeds the errors, weighting well-measured stars."""
-    if len(values) == 0:
-        return 0.0
+    """Return the scatter about 0 which, added to the errors of the better half, makes their median what a Gaussian's is."""
     well = errors <= np.quantile(errors, 0.5)
-    spread = (1.4826 * float(np.median(np.abs(values[well])))) ** 2
-    return float(np.sqrt(max(spread - float(np.median(errors[well] ** 2)), 0.0)))
+    sizes, noise = np.abs(values[well]), errors[well]
+
+    def excess(scatter: float) -> float:
+        return float(np.median(sizes / np.hypot(noise, scatter))) - _GAUSSIAN_MEDIAN
+
+    if excess(0.0) <= 0:
+        return 0.0
+    return float(brentq(excess, 0.0, 2.0 * float(np.median(sizes)) / _GAUSSIAN_MEDIAN, xtol=1e-6))
 
 
 @njit(cache=True)

@@ -90,7 +90,6 @@ def linear_kernel(shape: tuple[int, int], turn: float) -> Kernel:
         stamps_used=0,
         stamps_offered=0,
         chi2_per_pixel=1.0,
-        flux_scatter=0.0,
         stamp_x=np.zeros(0, np.int64),
         stamp_y=np.zeros(0, np.int64),
     )
