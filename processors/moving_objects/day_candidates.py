@@ -87,7 +87,7 @@ def detections_of_sources(sources: Array) -> Array:
     rows["ra"] %= 360.0
     rows["detection_id"], rows["visit"] = sources["diaSourceId"], sources["visit"]
     rows["midpoint_mjd_tai"] = sources["midpointMjdTai"]
-    rows["band"] = [BANDS.find(band) % 256 for band in sources["band"].tolist()]
+    rows["band"] = [BANDS.find(band) % 256 if band else 255 for band in sources["band"].tolist()]
     rows["mag"], rows["mag_err"] = _magnitudes(sources, trailed)
     rows["trail_length_arcsec"] = np.where(trailed, sources["trailLength"], 0.0)
     rows["trail_angle_deg"] = np.where(trailed, sources["trailAngle"], 0.0)
