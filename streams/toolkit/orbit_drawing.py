@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 HALF = 100.0
 """Half the width of a drawing, in its own units."""
 
+OBJECT = "object"
+"""Name of the track of the object itself."""
+
 PLANETS = ("Mercury", "Venus", "Earth", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune")
 
 _SMALLEST_SHARE = 0.04
@@ -74,7 +77,7 @@ def draw_orbit(state: Floats, epoch_mjd_tdb: float, solar_system: SolarSystem) -
     """
     own = cometary_elements(state[None], np.array([epoch_mjd_tdb]))[0]
     extent = _extent(own, float(np.linalg.norm(state[:3])))
-    bodies = [("object", state, own), *_planets(solar_system, epoch_mjd_tdb, extent)]
+    bodies = [(OBJECT, state, own), *_planets(solar_system, epoch_mjd_tdb, extent)]
     # The object is drawn last, over the planets.
     bodies = [*bodies[1:], bodies[0]]
     scale = HALF / extent
@@ -110,11 +113,13 @@ def _planets(solar_system: SolarSystem, epoch: float, extent: float) -> list[tup
 
 def _track(name: str, state: Floats, elements: Any, extent: float, scale: float, axes: tuple[int, int]) -> Track:
     path = conic_path(elements, farthest_au=1.5 * extent)
+    # Planets are drawn whole: which half of the Earth's orbit lies above the ecliptic is rounding.
+    above = (path[:, 2] >= 0.0) | (name != OBJECT)
     here = to_ecliptic(state[None, :3])[0]
     return Track(
         name=name,
-        above=_path(path, path[:, 2] >= 0.0, scale, axes),
-        below=_path(path, path[:, 2] < 0.0, scale, axes),
+        above=_path(path, above, scale, axes),
+        below=_path(path, ~above, scale, axes),
         x=round(float(here[axes[0]]) * scale, 2),
         y=round(-float(here[axes[1]]) * scale, 2),
     )

@@ -120,16 +120,18 @@ def orbit_view(toolkit: Toolkit, wanted: str) -> OrbitView:
         nights = {one.day_obs for one in tracklets} | {one.decided_day_obs for one in tracklets}
         claims = moving.detection_claims(connection, nights)
         published = [] if identifier is None else queries.measurements_of(connection, identifier)
+    sent: Mapping[str, Any] = {}
     if event is not None and own is not None:
         row = own_rows({event.designation: own})
     elif alerts:
-        row = _row_of_packet(toolkit.opened(alerts[0].alert_id).record.get("mpc_orbits") or {}, alerts[0])
+        sent = toolkit.opened(alerts[0].alert_id).record.get("mpc_orbits") or {}
+        row = _row_of_packet(sent, alerts[0])
     else:
         raise NotInViewError(f"No orbit of ours and no alert is of the moving object {wanted}.")
     wanted_ids = [one for tracklet in tracklets for one in tracklet.dia_source_ids]
     held = detections_in(claims, open_object_store(toolkit.settings), wanted_ids)
     every = _joined(held, [decode_record(text, "diaSource") for kind, text in published if kind == "detection"])
-    return _view(toolkit.settings, row, own, every, wanted_ids, (tracklets, alerts))
+    return _view(toolkit.settings, (row, sent), own, every, wanted_ids, (tracklets, alerts))
 
 
 _LONGEST_NUMBER = 9
@@ -144,12 +146,13 @@ def class_of(row: NDArray[Any]) -> str:
 
 def _view(
     settings: Settings,
-    row: NDArray[Any],
+    orbit: tuple[NDArray[Any], Mapping[str, Any]],
     own: OrbitDetermined | None,
     detections: NDArray[Any],
     wanted: Sequence[int],
     related: tuple[Sequence[TrackletState], Sequence[AlertRow]],
 ) -> OrbitView:
+    row, sent = orbit
     one, name = row[0], str(row["designation"][0])
     times = tuple(detections["midpoint_mjd_tai"].tolist())
     drawing, places, ahead, problem = _computed(row.tobytes(), times, settings.night.observatory)
@@ -166,7 +169,7 @@ def _view(
         arc_days=_known(one["arc_days"]),
         n_observations=int(one["n_observations"]) if one["n_observations"] >= 0 else None,
         rms_arcsec=_known(one["rms_arcsec"]),
-        elements=_elements(row),
+        elements=_elements(row, sent),
         drawing=drawing,
         detections=seen,
         residuals=draw_residuals(detections["midpoint_mjd_tai"], residuals, sigmas, [s.utc for s in seen]),
@@ -224,13 +227,18 @@ def _seen(detections: NDArray[Any], residuals: NDArray[np.float64]) -> list[Seen
     ]
 
 
-def _elements(row: NDArray[Any]) -> list[ElementLine]:
+def _elements(row: NDArray[Any], sent: Mapping[str, Any]) -> list[ElementLine]:
+    """Return the elements with their errors: from the covariance, or as a packet has them."""
     states, epochs = states_of(row), row["epoch_mjd_tdb"]
     values = cometary_elements(states, epochs)[0]
     sigmas = element_sigmas(states, epochs, covariances_of(row))[0]
     return [
         ElementLine(
-            name=name, value=float(values[name]), sigma=_known(sigmas[name]), unit=unit, meaning=_MEANINGS[name]
+            name=name,
+            value=float(values[name]),
+            sigma=sent.get(f"{name}_unc") if np.isnan(sigmas[name]) else float(sigmas[name]),
+            unit=unit,
+            meaning=_MEANINGS[name],
         )
         for name, unit in _UNITS.items()
         if np.isfinite(values[name])

@@ -120,7 +120,9 @@ def test_a_known_asteroid_is_shown_from_its_newest_alert(client: TestClient, too
     view, fit = orbit_view(toolkit, str(sky.known_id)), sky.fits["2014 AA3"]
     assert view.designation == "2014 AA3"
     assert view.own is None
-    assert {line.name: line.value for line in view.elements}["a"] == pytest.approx(float(fit.elements["a"]), rel=1e-7)
+    found = {line.name: line for line in view.elements}
+    assert found["a"].value == pytest.approx(float(fit.elements["a"]), rel=1e-7)
+    assert found["a"].sigma == pytest.approx(float(fit.sigmas["a"]), rel=1e-4)
     assert [row.alert_id for row in view.alerts] == sky.known_alerts[::-1]
     text = client.get(f"/orbits/{sky.known_id}").text
     assert "from the imported catalogue" in text
