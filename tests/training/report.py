@@ -24,6 +24,7 @@ __all__ = [
     "judge",
     "judge_all",
     "operating_curve",
+    "purity_at_completeness",
     "write_report",
 ]
 
@@ -34,7 +35,7 @@ LEAST_SNR = 5.0
 """Score of a DIASource."""
 
 PURITY = 0.98
-"""Purity at which completeness is asked for."""
+"""Purity at which completeness is asked for, and completeness at which purity is."""
 
 REGIMES = ("deployed", "plain", "bare")
 
@@ -51,6 +52,7 @@ def judge(probability: Rows, label: Rows) -> dict[str, Any]:
         "raw_purity": float(np.mean(label)),
         "completeness_at_98_purity": complete,
         "threshold_at_98_purity": threshold,
+        "purity_at_98_completeness": purity_at_completeness(probability, label),
         "purity_at_0.5": float(np.mean(label[probability >= 0.5])),
         "completeness_at_0.5": float(np.mean(probability[label == 1] >= 0.5)),
         "brier": float(np.mean((probability - label) ** 2)),
@@ -75,6 +77,12 @@ def completeness_at_purity(probability: Rows, label: Rows, purity: float = PURIT
     thresholds, pure, complete = operating_curve(probability, label)
     good = np.flatnonzero(pure >= purity)
     return (float(complete[good[-1]]), float(thresholds[good[-1]])) if len(good) else (0.0, 1.0)
+
+
+def purity_at_completeness(probability: Rows, label: Rows, complete: float = PURITY) -> float:
+    """Return the purity of what is left when the threshold is as high as so many of the real sources allow."""
+    _, pure, kept = operating_curve(probability, label)
+    return float(pure[np.flatnonzero(kept >= complete)[0]])
 
 
 def operating_curve(probability: Rows, label: Rows) -> tuple[Rows, Rows, Rows]:
@@ -201,11 +209,12 @@ def _page(document: Mapping[str, Any]) -> str:
         "",
         "## On seeds it has not seen, sources of |score| ≥ 5",
         "",
-        "| sources | number | raw purity | complete at 98 % pure | Brier score | calibration error |",
-        "|---|---|---|---|---|---|",
+        "| sources | number | raw purity | complete at 98 % pure | pure at 98 % complete | Brier score | calibration error |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {f['sources']} | {f['raw_purity']:.4f} | {f['completeness_at_98_purity']:.4f} | {f['brier']:.4f} "
+        f"| {name} | {f['sources']} | {f['raw_purity']:.4f} | {f['completeness_at_98_purity']:.4f} "
+        f"| {f['purity_at_98_completeness']:.4f} | {f['brier']:.4f} "
         f"| {f['calibration_error']:.4f} |"
         for name, f in fresh.items()
     ]

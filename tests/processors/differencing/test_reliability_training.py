@@ -10,7 +10,13 @@ import pytest
 from processors.differencing.reliability import ReliabilityModel
 from processors.differencing.reliability_features import FEATURE_NAMES
 from tests.training.model import fit_model, onnx_bytes
-from tests.training.report import calibration_bins, calibration_error, completeness_at_purity, judge
+from tests.training.report import (
+    calibration_bins,
+    calibration_error,
+    completeness_at_purity,
+    judge,
+    purity_at_completeness,
+)
 from tests.training.samples import SAMPLE_DTYPE, label_sources, table_of
 
 Rows = np.ndarray[Any, Any]
@@ -68,6 +74,8 @@ def test_completeness_at_a_purity_by_hand() -> None:
     label = np.array([1, 1, 0, 1, 1, 0])
     assert completeness_at_purity(probability, label, 1.0) == (0.5, 0.8)
     assert completeness_at_purity(probability, label, 0.8) == (1.0, 0.6)
+    assert purity_at_completeness(probability, label, 0.5) == 1.0
+    assert purity_at_completeness(probability, label, 0.6) == 0.8
     assert completeness_at_purity(1 - probability, label, 0.9) == (0.0, 1.0)
 
 
