@@ -161,6 +161,13 @@ class AssociationSettings(_Section):
     history_days: float = Field(default=365.25, gt=0)
 
 
+class NightMopsSettings(_Section):
+    """Known orbits and their ephemerides."""
+
+    memory_gb: float = Field(default=8.0, gt=0)
+    """What importing a catalogue, or building a night's ephemerides, may take: some ten million objects."""
+
+
 class DayMopsSettings(_Section):
     """The search for unknown moving objects by day."""
 
@@ -202,6 +209,7 @@ class Settings(BaseSettings):
     control: ControlSettings = ControlSettings()
     faults: FaultSettings = FaultSettings()
     association: AssociationSettings = AssociationSettings()
+    nightmops: NightMopsSettings = NightMopsSettings()
     daymops: DayMopsSettings = DayMopsSettings()
     alerts: AlertSettings = AlertSettings()
 

@@ -1,7 +1,6 @@
-"""Cometary elements of states on any conic, what follows from them, and how sure they are.
+"""Elements as `mpc_orbits` names them, on any conic, what follows from them, and how sure they are.
 
-Heliocentric, ecliptic of J2000. The time from perihelion is Kepler's equation in universal variables started at perihelion
-(Danby 1988, chapter 6), which does not care whether the conic is open or closed.
+Heliocentric, ecliptic of J2000. States become elements in `elements`; here they get their public names, errors and classes.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, OBLIQUITY_RADIANS
+from processors.moving_objects.elements import elements_of
 
 __all__ = ["ELEMENTS", "cometary_elements", "element_sigmas", "orbit_types", "tisserand_jupiter", "uncertainty_codes"]
 
@@ -47,92 +46,41 @@ MARS_Q_AU = 1.405
 """Of the same page."""
 
 _ANGLES = ("i", "node", "argperi", "mean_anomaly")
-_SERIES_BELOW = 0.05
-_CIRCLE = 1e-12
 _PARABOLA = 1e-9
 _STEP = 1e-7
+
+_SAME = {
+    "q": "q_au", "e": "e", "i": "i_deg", "node": "node_deg", "argperi": "argperi_deg", "peri_time": "peri_mjd_tdb",
+    "a": "a_au", "mean_anomaly": "mean_anomaly_deg", "period": "period_days",
+}  # fmt: skip
+"""Names here and in `elements`, which does the work."""
 
 
 def cometary_elements(states: Floats, epoch_mjd_tdb: Floats) -> Array:
     """Return the elements of states, dtype ``ELEMENTS``.
 
     Of a closed orbit the perihelion nearest in time is given. In the plane of the ecliptic the node is put at longitude 0, on
-    a circle the perihelion at the node.
+    a circle the perihelion at the node. What is within 1e-9 of a parabola is one.
 
     Parameters
     ----------
     states
         ``(n, 6)``, heliocentric, ICRF axes, au and au/day; a row with NaN gives NaN.
     """
-    c, s = np.cos(OBLIQUITY_RADIANS), np.sin(OBLIQUITY_RADIANS)
-    turn = np.array([[1.0, 0.0, 0.0], [0.0, c, s], [0.0, -s, c]])
-    r, v = states[:, :3] @ turn.T, states[:, 3:] @ turn.T
-    momentum = np.cross(r, v)
-    size, distance = _length(momentum), _length(r)
-    toward = np.cross(v, momentum) / GM_SUN_AU3_PER_DAY2 - r / distance[:, None]
-    e = _length(toward)
-    rows = np.zeros(len(states), ELEMENTS)
-    rows["e"], rows["q"] = e, size**2 / GM_SUN_AU3_PER_DAY2 / (1 + e)
-    tilt = np.hypot(momentum[:, 0], momentum[:, 1])
-    node = np.where(tilt == 0, 0.0, np.arctan2(momentum[:, 0], -momentum[:, 1]))
-    line = np.stack([np.cos(node), np.sin(node), np.zeros_like(node)], axis=1)
-    ahead = np.cross(momentum / size[:, None], line)
-    toward = np.where((e > _CIRCLE)[:, None], toward, line)
-    argperi = np.arctan2(_dot(toward, ahead), _dot(toward, line))
-    true = np.arctan2(_dot(r, ahead), _dot(r, line)) - argperi
-    rows["i"], rows["node"] = np.degrees(np.arctan2(tilt, momentum[:, 2])), np.degrees(node) % 360.0
-    rows["argperi"] = np.degrees(argperi) % 360.0
-    rows["peri_time"] = epoch_mjd_tdb - _since_perihelion(rows["q"], e, np.mod(true + np.pi, 2 * np.pi) - np.pi)
-    _derive(rows, epoch_mjd_tdb)
+    found = elements_of(states, epoch_mjd_tdb)
+    rows = np.zeros(len(found), ELEMENTS)
+    for name, theirs in _SAME.items():
+        rows[name] = found[theirs]
+    is_open = ~(rows["e"] < 1.0 - _PARABOLA)
+    for name in ("mean_anomaly", "period"):
+        rows[name][is_open] = np.nan
+    rows["a"][np.abs(1.0 - rows["e"]) <= _PARABOLA] = np.nan
+    rows["mean_motion"] = 360.0 / rows["period"]
     return rows
 
 
 def _length(vectors: Floats) -> Floats:
     return np.asarray(np.sqrt((vectors**2).sum(axis=1)))
-
-
-def _dot(a: Floats, b: Floats) -> Floats:
-    return np.asarray((a * b).sum(axis=1))
-
-
-def _since_perihelion(q: Floats, e: Floats, true: Floats) -> Floats:
-    """Days since perihelion at a true anomaly in radians, -pi to pi."""
-    w = np.tan(true / 2)
-    ratio = (1 - e) / (1 + e) * w**2
-    s = 2 * w * np.sqrt(q / (GM_SUN_AU3_PER_DAY2 * (1 + e))) * _arctan_over(ratio)
-    x = GM_SUN_AU3_PER_DAY2 * (1 - e) / q * s**2
-    return np.asarray(q * s + GM_SUN_AU3_PER_DAY2 * e * s**3 * _c3(x))
-
-
-def _arctan_over(x: Floats) -> Floats:
-    """Arc tangent of the root of x over that root, for negative x the area tangent: smooth through 0."""
-    small = np.abs(x) < _SERIES_BELOW
-    root, near = np.sqrt(np.abs(np.where(small, 1.0, x))), np.where(small, x, 0.0)
-    # A hyperbola's root stays below 1 up to its asymptote.
-    closed = np.where(x > 0, np.arctan(root), np.arctanh(np.minimum(root, 1 - 1e-16))) / root
-    series = sum((-near) ** k / (2 * k + 1) for k in range(13))
-    return np.where(small, series, closed)
-
-
-def _c3(x: Floats) -> Floats:
-    """Stumpff's function c3: (1 - sin(y) / y) / y^2 with y the root of x."""
-    small = np.abs(x) < 0.5
-    y = np.sqrt(np.abs(np.where(small, 1.0, x)))
-    closed = np.where(x > 0, (y - np.sin(y)) / y**3, (np.sinh(np.minimum(y, 700.0)) - y) / y**3)
-    term, series = np.full_like(x, 1 / 6), np.zeros_like(x)
-    for k in range(1, 12):
-        series = series + term
-        term = -term * np.where(small, x, 0.0) / ((2 * k + 2) * (2 * k + 3))
-    return np.where(small, series, closed)
-
-
-def _derive(rows: Array, epoch_mjd_tdb: Floats) -> None:
-    e, q = rows["e"], rows["q"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rows["a"] = np.where(np.abs(1 - e) > _PARABOLA, q / (1 - e), np.nan)
-        motion = np.where(e < 1 - _PARABOLA, np.degrees(np.sqrt(GM_SUN_AU3_PER_DAY2 / rows["a"] ** 3)), np.nan)
-    rows["mean_motion"], rows["period"] = motion, 360.0 / motion
-    rows["mean_anomaly"] = motion * (epoch_mjd_tdb - rows["peri_time"]) % 360.0
 
 
 def element_sigmas(states: Floats, epoch_mjd_tdb: Floats, covariances: Floats) -> Array:

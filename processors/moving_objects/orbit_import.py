@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from processors.moving_objects.errors import InvalidOrbitsError
+from processors.moving_objects.errors import CatalogueTooLargeError, InvalidOrbitsError
 from processors.moving_objects.mpc_json import parse_extended_json
 from processors.moving_objects.mpcorb import after_header, parse_mpcorb
 from processors.moving_objects.orbit_csv import csv_columns, parse_orbit_csv
-from processors.moving_objects.orbit_table import OrbitTable, joined
+from processors.moving_objects.orbit_table import ORBIT, OrbitTable, joined
+from schemas.orbits import ORBIT_ROW
 
-__all__ = ["FORMATS", "import_orbits"]
+__all__ = ["BYTES_PER_ORBIT", "FORMATS", "import_orbits"]
 
 
-def import_orbits(kind: str, pieces: Iterable[tuple[int, bytes]]) -> OrbitTable:
+BYTES_PER_ORBIT = 2 * ORBIT.itemsize + ORBIT_ROW.itemsize
+"""What an orbit takes while a file is read: in its piece, in the whole table, and as a row to store."""
+
+
+def import_orbits(kind: str, pieces: Iterable[tuple[int, bytes]], *, memory_limit_bytes: float = 8e9) -> OrbitTable:
     """Read the orbits of a file.
 
     Parameters
@@ -23,16 +28,29 @@ def import_orbits(kind: str, pieces: Iterable[tuple[int, bytes]]) -> OrbitTable:
     pieces
         Number of the first line and the bytes, whole lines (``json``: whole objects) in the order of the file, the header in
         the first piece.
+    memory_limit_bytes
+        What reading may take, at ``BYTES_PER_ORBIT`` an orbit.
 
     Raises
     ------
     InvalidOrbitsError
         When the format is unknown or the header of a table lacks columns. A line that gives no orbit raises nothing: it is
         one of the result's problems.
+    CatalogueTooLargeError
+        When the file has more orbits than memory allows; it is left as soon as that is seen.
     """
     if kind not in FORMATS:
         raise InvalidOrbitsError(f"There is no orbit format {kind!r}; there are {', '.join(FORMATS)}.")
-    return joined(list(FORMATS[kind](pieces)))
+    parts, count = [], 0
+    for part in FORMATS[kind](pieces):
+        parts.append(part)
+        count += len(part.orbits)
+        if count * BYTES_PER_ORBIT > memory_limit_bytes:
+            raise CatalogueTooLargeError(
+                f"The file has more than {count} orbits, {count * BYTES_PER_ORBIT / 1e9:.1f} GB, and "
+                f"{memory_limit_bytes / 1e9:.1f} GB are allowed: raise the limit or split the file."
+            )
+    return joined(parts)
 
 
 def _mpcorb(pieces: Iterable[tuple[int, bytes]]) -> Iterable[OrbitTable]:

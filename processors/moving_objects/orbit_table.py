@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, OBLIQUITY_RADIANS
-from processors.moving_objects.kepler import two_body
+from processors.moving_objects.elements import states_of as states_on_conics
 from schemas.orbits import covariances_of, states_of
 
 __all__ = [
@@ -174,15 +173,13 @@ def perihelion_states(
     -------
     States (n, 6); NaN where the elements are not finite.
     """
-    (ci, cn, co), (si, sn, so) = np.cos(angles).T, np.sin(angles).T
-    toward = np.stack([co * cn - so * sn * ci, co * sn + so * cn * ci, so * si], axis=1)
-    ahead = np.stack([-so * cn - co * sn * ci, -so * sn + co * cn * ci, co * si], axis=1)
-    speed = np.sqrt(GM_SUN_AU3_PER_DAY2 * (1 + e) / q_au)
-    c, s = np.cos(OBLIQUITY_RADIANS), np.sin(OBLIQUITY_RADIANS)
-    turn = np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
-    start = np.hstack([(q_au[:, None] * toward) @ turn.T, (speed[:, None] * ahead) @ turn.T])
-    states = np.full_like(start, np.nan)
-    finite = np.isfinite(start).all(axis=1) & np.isfinite(days_since)
+    names = ("q_au", "e", "i_deg", "node_deg", "argperi_deg", "peri_mjd_tdb", "epoch_mjd_tdb")
+    columns = (q_au, e, *np.degrees(angles).T, np.zeros(len(q_au)), days_since)
+    rows = np.zeros(len(q_au), [(name, "<f8") for name in names])
+    for name, column in zip(names, columns, strict=True):
+        rows[name] = column
+    finite = np.isfinite(np.stack(columns, axis=1)).all(axis=1) & (q_au > 0.0) & (e >= 0.0)
+    states = np.full((len(rows), 6), np.nan)
     if finite.any():
-        states[finite] = two_body(start[finite], days_since[finite])
+        states[finite] = states_on_conics(rows[finite])
     return states

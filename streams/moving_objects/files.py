@@ -59,13 +59,16 @@ def import_file(
         When the file cannot be read at all.
     WorseCatalogueError
         When it has no orbits, or lacks objects of the catalogue before.
+    CatalogueTooLargeError
+        When it has more orbits than the memory of the settings allows.
     """
     kind = orbit_file_kind(path)
     say(f"Reading {path.name} as {kind}.")
-    table = import_orbits(kind, orbit_pieces(path, kind))
-    say(f"Read {len(table.orbits)} orbits; {len(table.problems)} lines gave none.")
-    catalogue = store_rows(settings, stored_rows(table), name or path.name, refused=len(table.problems), force=force)
-    return Imported(catalogue=catalogue, problems=table.problems)
+    limit = settings.nightmops.memory_gb * 1e9
+    rows, problems = stored_rows(import_orbits(kind, orbit_pieces(path, kind), memory_limit_bytes=limit))
+    say(f"Read {len(rows)} orbits; {len(problems)} lines gave none.")
+    catalogue = store_rows(settings, rows, name or path.name, refused=len(problems), force=force)
+    return Imported(catalogue=catalogue, problems=tuple(sorted(problems, key=lambda problem: problem.line)))
 
 
 def store_rows(

@@ -51,7 +51,12 @@ def night_ephemerides(
         return known[-1], False
     say(f"Carrying {len(at_hand.rows)} orbits to the night.")
     built = build_ephemerides(
-        at_hand, day_obs, instrument=night.instrument, code=night.observatory, objects=wiring.objects
+        at_hand,
+        day_obs,
+        instrument=night.instrument,
+        code=night.observatory,
+        objects=wiring.objects,
+        memory_limit_bytes=settings.nightmops.memory_gb * 1e9,
     )
     producer = BulkProducer(wiring.producer("ephemerides"), StageCodec(wiring.registry))
     producer.put([Outgoing(topic=CATALOGUE_TOPIC, key=night.instrument, record=built)])

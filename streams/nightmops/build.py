@@ -28,6 +28,7 @@ def build(wiring: Wiring, name: str, on_exit: ExitStack) -> StageSpec[NightMopsS
             instrument=instrument,
             code=code,
             objects=wiring.objects,
+            memory_limit_bytes=settings.nightmops.memory_gb * 1e9,
         ),
         predict=bench.predict,
     )

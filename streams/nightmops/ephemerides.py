@@ -73,7 +73,13 @@ def mid_night_of(day_obs: int, code: str) -> float:
 
 
 def build_ephemerides(
-    at_hand: OrbitsAtHand, day_obs: int, *, instrument: str, code: str, objects: ObjectStore
+    at_hand: OrbitsAtHand,
+    day_obs: int,
+    *,
+    instrument: str,
+    code: str,
+    objects: ObjectStore,
+    memory_limit_bytes: float = 8e9,
 ) -> EphemerisCatalogue:
     """Build a night's coarse ephemerides and store them.
 
@@ -87,6 +93,8 @@ def build_ephemerides(
         Whose night it is, and the code of its observatory.
     objects
         Where the files go.
+    memory_limit_bytes
+        What building may take.
 
     Raises
     ------
@@ -106,7 +114,7 @@ def build_ephemerides(
         slope=kept["g"],
         factors=factors_of(covariances_of(kept)),
     )
-    catalogue, _ = build_night(solar_system, observatory(code), orbits, middle)
+    catalogue, _ = build_night(solar_system, observatory(code), orbits, middle, memory_limit_bytes=int(memory_limit_bytes))
     refused = len(rows) - len(catalogue)
     log.info("ephemerides built", day_obs=day_obs, objects=len(catalogue), refused=refused)
     return EphemerisCatalogue(

@@ -94,7 +94,7 @@ def test_dates_are_packed_as_they_are_read(mjd: float) -> None:
 
 
 def test_stored_orbits_become_a_table_again(sample: OrbitTable) -> None:
-    table = table_of_rows(stored_rows(sample))
+    table = table_of_rows(stored_rows(sample)[0])
     order = np.argsort(sample.orbits["designation"], kind="stable")
     for name in ("designation", "epoch_mjd_tdb", "state", "g", "n_observations", "rms_arcsec", "u_parameter"):
         assert np.array_equal(table.orbits[name], sample.orbits[name][order]), name

@@ -189,7 +189,7 @@ def test_errors_are_a_sentence_and_change_nothing(system: System, tmp_path: Path
     for content, said in (
         ("designation,x\n1,2\n", "(invalid_orbits): The table of orbits has no column"),
         (f"{header}\n", "(worse_catalogue): The new catalogue has no orbits"),
-        (f"{header}\nmy rock,61000,2,0,0,0,0.01,0\n", "(invalid_designation): 'my rock' is no designation"),
+        (f"{header}\nmy rock,61000,2,0,0,0,0.01,0\n", "(worse_catalogue): The new catalogue has no orbits"),
     ):
         worse.write_text(content)
         assert said in sentence(system.run(orbits.app, "import", str(worse)))
@@ -200,3 +200,27 @@ def test_errors_are_a_sentence_and_change_nothing(system: System, tmp_path: Path
     worse.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")
     forced = system.run(orbits.app, "import", str(worse), "--force")
     assert (forced.exit_code, len(system.at_hand().rows)) == (0, 1)
+
+
+def test_one_bad_designation_does_not_refuse_the_others(system: System, tmp_path: Path) -> None:
+    path = states_file(tmp_path)
+    lines = path.read_text().splitlines()
+    lines.insert(2, "my rock," + lines[1].partition(",")[2])
+    path.write_text("\n".join(lines) + "\n")
+    found = answer(system.run(orbits.app, "import", str(path), "--json"))
+    assert found["orbits"] == 3
+    (problem,) = found["problems"]
+    assert (problem["line"], problem["text"]) == (3, "my rock")
+    assert "no packed form" in problem["reason"]
+    told = system.run(orbits.app, "import", str(path), "--force").stdout
+    assert "line 3: its designation has no packed form: 'my rock'" in told
+
+
+def test_more_orbits_than_memory_allows_are_refused_before_they_fill_it(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTCAST_NIGHTMOPS__MEMORY_GB", "1e-6")
+    refused = sentence(system.run(orbits.app, "import", str(states_file(tmp_path))))
+    assert "(catalogue_too_large)" in refused
+    assert "are allowed: raise the limit or split the file" in refused
+    assert system.records() == 0
