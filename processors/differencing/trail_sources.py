@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,11 @@ TRAIL_CHI2 = 16.0
 
 TRAIL_SIGMAS = 4.0
 """Least length in units of its error."""
+
+MOST_PASSES = 3
+
+GROWTH_PIXELS = 3.0
+"""By how much a trail must exceed its guess to be fitted again."""
 
 _HALF = 10
 
@@ -75,9 +80,7 @@ def measure_trails(
         return {}
     start = np.array([g.start for g in guesses])
     read = _readable(layers, guesses, start, snaps)
-    psfs, own = (_psfs(grid, start) for grid in (layers.psf, layers.science_psf))
-    pair = None if snaps is None else (_planes(snaps[0]), own, read)
-    found = fit_trails((layers.difference, layers.variance, layers.usable), start, psfs, pair)
+    found = _fit(layers, start, None if snaps is None else snaps[0], read)
     accepted = _accepted(found)
     centres = {}
     for k, guess in enumerate(guesses):
@@ -90,6 +93,27 @@ def measure_trails(
             if n in chains:
                 centres[n] = (float(found.values[k, 0]), float(found.values[k, 1]))
     return centres
+
+
+def _fit(layers: Layers, start: Pixels, view: SnapView | None, read: NDArray[np.bool_]) -> TrailFits:
+    """Fit trails; one that turns out longer than its guess is fitted again, since the pixels read reach as far as the guess does."""
+    psfs, own = (_psfs(grid, start) for grid in (layers.psf, layers.science_psf))
+    planes = (layers.difference, layers.variance, layers.usable)
+
+    def fit(guess: Pixels, some: NDArray[np.int64]) -> TrailFits:
+        pair = None if view is None else (_planes(view), [own[k] for k in some], read[some])
+        return fit_trails(planes, guess[some], [psfs[k] for k in some], pair)
+
+    found, before = fit(start, np.arange(len(start))), np.hypot(start[:, 3], start[:, 4])
+    for _ in range(MOST_PASSES):
+        grown = np.flatnonzero(found.converged & (found.length > before + GROWTH_PIXELS))
+        if len(grown) == 0:
+            break
+        before = found.length
+        again = fit(found.values, grown)
+        for field in fields(TrailFits):
+            getattr(found, field.name)[grown] = getattr(again, field.name)
+    return found
 
 
 def _accepted(found: TrailFits) -> NDArray[np.bool_]:

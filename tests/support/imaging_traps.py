@@ -43,6 +43,7 @@ __all__ = [
     "pixel_ratios",
     "point_fluxes",
     "science_of",
+    "snap_scene",
     "sum_snaps",
     "template_of",
     "trap_scene",
@@ -114,6 +115,26 @@ def trap_scene(name: str, seed: int, *, stars: int, giants: int = 0, transients:
         RECIPES[name], **nothing, stars=stars, giants=giants, transients=transients, galaxies=300, brightest_mag=15.0
     )
     scene = make_scene(name, seed, size=SIZE, recipe=recipe)
+    return TrapScene(scene=scene, snaps=scene.raw_snaps(charge_effects=False))
+
+
+@functools.cache
+def snap_scene(seed: int) -> TrapScene:
+    """Draw a nominal scene with flashes that one snap shows, rows of them, and moving objects of all lengths."""
+    recipe = replace(
+        RECIPES["nominal"],
+        stars=350,
+        galaxies=350,
+        transients=60,
+        vanished=10,
+        variables=20,
+        moving_stars=2,
+        trails=16,
+        glints=16,
+        glint_trains=2,
+        streaks=0,
+    )
+    scene = make_scene("nominal", seed, size=SIZE, recipe=recipe)
     return TrapScene(scene=scene, snaps=scene.raw_snaps(charge_effects=False))
 
 
