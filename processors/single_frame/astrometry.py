@@ -15,8 +15,9 @@ from scipy.spatial import cKDTree
 
 from processors.single_frame.errors import AstrometryError, MissingReferenceError
 from processors.single_frame.frames import Exposure
-from processors.single_frame.plate import PlateFit, choose_fit, fit_plate, fit_radial
+from processors.single_frame.plate import RADIAL_CLIP_STARS, PlateFit, choose_fit, fit_plate, fit_radial
 from processors.single_frame.projection import deproject, project
+from processors.single_frame.shift_histogram import BIN_PIXELS, shift_peaks
 from processors.single_frame.sip import plate_to_wcs
 from schemas.camera import Camera, Detector
 
@@ -40,9 +41,6 @@ PATTERN_PAIRS = 40_000
 BOWS_PIXELS = tuple(6.0 * k for k in (0, 1, -1, 2, -2, 3, -3))
 """Trial distortions: radial displacement at the CCD's corner farthest from the optical axis."""
 
-BIN_PIXELS = 4.0
-"""Bin of the shift histogram; with its neighbours it spans the distortion across one CCD."""
-
 WORTH_TRYING = 0.6
 MOST_PATTERNS = 6
 """Peaks with at least this share of the highest one's votes are tried, so many at most: with few stars chance ties."""
@@ -51,7 +49,13 @@ LEAST_SHARE = 0.3
 """Share of the stars that could match which must match: chance alone brings about a tenth."""
 
 LEAST_MATCHES = 5
+"""Fewest sources and reference stars with which a solution is tried."""
+
+LEAST_PAIRS = 4
 """Fewest matches that make a solution."""
+
+TIGHT_PIXELS = 0.15
+"""Scatter of so few matches, beyond the camera's nominal plane: four wrong ones come as close once in a million fields."""
 
 MATCH_RADII = (10.0, 6.0, 4.0, 3.0, 2.0, 2.0)
 """Radius in pixels within which stars match, iteration after iteration."""
@@ -80,6 +84,12 @@ class Pointing:
         """Pixel at which the boresight falls, on the CCD or off it."""
         x, y = self.to_pixels(np.zeros(1), np.zeros(1))
         return float(x[0]), float(y[0])
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """Arcseconds east and north for a pixel along x and y, shape (2, 2)."""
+        xi, eta = self.to_plane(np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+        return np.array([[xi[1] - xi[0], xi[2] - xi[0]], [eta[1] - eta[0], eta[2] - eta[0]]])
 
     @property
     def reach(self) -> float:
@@ -235,7 +245,7 @@ def _find_patterns(
     for rotation in ROTATIONS_DEGREES:
         for bow in BOWS_PIXELS if few else BOWS_PIXELS[:1]:
             rx, ry = _Guess(rotation=rotation, bow=bow).apply(sx, sy, pointing)
-            peaks = _peaks((x[:, None] - rx).ravel(), (y[:, None] - ry).ravel(), margin)
+            peaks = shift_peaks((x[:, None] - rx).ravel(), (y[:, None] - ry).ravel(), margin)
             found += [_Guess(rotation=rotation, bow=bow, shift=(a, b), votes=n) for n, a, b in peaks]
     found.sort(key=lambda guess: -guess.votes)
     most_tried = MOST_PATTERNS * (4 if few else 1)
@@ -245,32 +255,6 @@ def _find_patterns(
         if guess.votes >= WORTH_TRYING * found[0].votes and apart and len(chosen) < most_tried:
             chosen.append(guess)
     return chosen
-
-
-def _peaks(dx: NDArray[np.float64], dy: NDArray[np.float64], margin: float) -> list[tuple[float, float, float]]:
-    """The three highest peaks of the histogram of shifts: votes and the median shift of the pairs in the peak."""
-    bins = int(2 * margin / BIN_PIXELS) + 1
-    edges = (np.arange(bins + 1) - bins / 2) * BIN_PIXELS
-    counts, *_ = np.histogram2d(dy, dx, bins=(edges, edges))
-    smooth = _box_sum(counts)
-    peaks = []
-    for _ in range(3):
-        row, column = (int(i) for i in np.unravel_index(int(np.argmax(smooth)), smooth.shape))
-        votes = float(smooth[row, column])
-        if votes <= 0:
-            break
-        near = np.abs(dy - edges[row] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS
-        near &= np.abs(dx - edges[column] - BIN_PIXELS / 2) < 1.5 * BIN_PIXELS
-        peaks.append((votes, float(np.median(dx[near])), float(np.median(dy[near]))))
-        smooth[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = 0
-    return peaks
-
-
-def _box_sum(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over 3 x 3 bins."""
-    padded = np.pad(counts, 1)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])
 
 
 def _rotate(x: NDArray[np.float64], y: NDArray[np.float64], degrees: float) -> tuple[NDArray[np.float64], ...]:
@@ -299,7 +283,7 @@ def _best_match(
     guesses: list[_Guess],
     pointing: Pointing,
 ) -> tuple[PlateFit, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Refine every guess and return the one that matches most stars."""
+    """Refine every guess and return the one that matches most stars, of equals the one that matches them best."""
     best = None
     problem = AstrometryError("No shift brings stars of the reference catalogue onto sources.")
     for guess in guesses:
@@ -308,7 +292,7 @@ def _best_match(
         except AstrometryError as error:
             problem = error
             continue
-        if best is None or len(pairs[0]) > len(best[1][0]):
+        if best is None or (len(pairs[0]), -fit.rms) > (len(best[1][0]), -best[0].rms):
             best = fit, pairs
     if best is None:
         raise problem
@@ -324,25 +308,34 @@ def _refine(
     """Match and fit in turn; predictions are compared in pixels through the plane fit's inverse scale."""
     x, y, error = sources
     xi, eta, px, py = stars
-    middle = pointing.centre
     predicted = guess.apply(px, py, pointing)
     mine, theirs = match((x, y), predicted, MATCH_RADII[0])
     weight_all = 1 / (error**2 + CENTROID_FLOOR_PIXELS**2)
     scale = pointing.plate_scale
     fit = None
     for step, radius in enumerate(MATCH_RADII[1:]):
-        if len(mine) < LEAST_MATCHES:
+        if len(mine) < LEAST_PAIRS:
             raise AstrometryError(f"Only {len(mine)} stars match the reference catalogue.")
         highest = min(1 + step, 3)
-        fit = choose_fit(
-            (x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], highest, middle, axis=pointing.axis
-        )
+        fit = _fit_pairs((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], highest, pointing)
         u, v = fit.to_plane(x, y)
         mine, theirs = match((u / scale, v / scale), (xi / scale, eta / scale), radius)
-    if fit is None or len(mine) < LEAST_MATCHES:
+    if fit is None or len(mine) < LEAST_PAIRS:
         raise AstrometryError(f"Only {len(mine)} stars match the reference catalogue.")
-    fit = choose_fit((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], 3, middle, axis=pointing.axis)
+    fit = _fit_pairs((x[mine], y[mine]), (xi[theirs], eta[theirs]), weight_all[mine], 3, pointing)
     return fit, (mine[fit.used], theirs[fit.used])
+
+
+def _fit_pairs(
+    pixels: tuple[NDArray[np.float64], NDArray[np.float64]],
+    plane: tuple[NDArray[np.float64], NDArray[np.float64]],
+    weight: NDArray[np.float64],
+    highest: int,
+    pointing: Pointing,
+) -> PlateFit:
+    if len(weight) < LEAST_MATCHES:
+        return fit_radial(pixels, plane, weight, pointing.centre, pointing.axis, nominal=pointing.matrix)
+    return choose_fit(pixels, plane, weight, highest, pointing.centre, axis=pointing.axis, nominal=pointing.matrix)
 
 
 def _finish(
@@ -360,7 +353,8 @@ def _finish(
     margin = SEARCH_ARCSEC / scale
     expected = len(index) * shape[0] * shape[1] / ((shape[0] + 2 * margin) * (shape[1] + 2 * margin))
     reachable = min(len(sources[0]), expected)
-    if len(mine) < max(LEAST_MATCHES, LEAST_SHARE * reachable) or fit.rms > 0.5 * scale:
+    loosest = TIGHT_PIXELS if len(mine) < LEAST_MATCHES else 0.5
+    if len(mine) < max(LEAST_PAIRS, LEAST_SHARE * reachable) or fit.rms > loosest * scale:
         raise AstrometryError(
             f"{len(mine)} matches with a scatter of {fit.rms:.2f} arcsec, where {reachable:.0f} could match, are no solution."
         )
@@ -373,13 +367,14 @@ def _finish(
     if fit.axis is None:
         final = fit_plate((x, y), (xi, eta), weight, fit.order, pointing.centre)
     else:
-        final = fit_radial((x, y), (xi, eta), weight, pointing.centre, fit.axis)
-    nominal = pointing.to_plane(np.array([pointing.centre[0]]), np.array([pointing.centre[1]]))
+        nominal = pointing.matrix if len(x) < RADIAL_CLIP_STARS else None
+        final = fit_radial((x, y), (xi, eta), weight, pointing.centre, fit.axis, nominal=nominal)
+    thought = pointing.to_plane(np.array([pointing.centre[0]]), np.array([pointing.centre[1]]))
     return Astrometry(
         wcs=plate_to_wcs(final, (ra0, dec0), shape),
         sources=mine,
         references=index[theirs],
         order=final.order,
         rms_mas=1000 * final.rms,
-        shift_arcsec=float(np.hypot(u[0] - nominal[0][0], v[0] - nominal[1][0])),
+        shift_arcsec=float(np.hypot(u[0] - thought[0][0], v[0] - thought[1][0])),
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from processors.single_frame.psf import polynomial_terms
 
-__all__ = ["PlateFit", "choose_fit", "fit_plate", "fit_radial"]
+__all__ = ["RADIAL_CLIP_STARS", "PlateFit", "choose_fit", "fit_plate", "fit_radial"]
 
 CLIP = 3.5
 """Residuals beyond this many robust spreads are left out of the fit."""
@@ -22,6 +22,9 @@ RADIAL_TERMS = 7
 
 RADIAL_CLIP_STARS = 12
 """Stars from which a radial fit leaves out those that do not fit."""
+
+STRETCH = 3e-4
+"""Change of scale and shear of a camera's nominal plane that few stars are taken to show: refraction at airmass 1.4 does this."""
 
 GAIN = 0.97
 """A higher degree must lower the prediction error at least to this share of the lower one's."""
@@ -104,19 +107,25 @@ def fit_radial(
     weight: NDArray[np.float64],
     centre: tuple[float, float],
     axis: tuple[float, float],
+    *,
+    nominal: NDArray[np.float64] | None = None,
 ) -> PlateFit:
     """Fit a plane and one radial distortion about the optical axis: what few stars can show of a camera's optics.
 
     A pixel at r from the axis is moved along r by a share proportional to r^2, then mapped by the plane. Parameters are those
     of `fit_plate`, and the pixel of the axis, which may lie off the CCD. The result is written as a cubic polynomial.
+    With ``nominal``, the 2 x 2 matrix from pixels to arcseconds of the camera's description, the plane is taken to differ from it
+    by a turn, and by a stretch and shear of `STRETCH`: four stars then leave three coordinates to tell whether they are the right
+    ones.
     """
     scale = max(1.0, float(np.max(np.hypot(pixels[0] - centre[0], pixels[1] - centre[1]))))
     u, v = (pixels[0] - centre[0]) / scale, (pixels[1] - centre[1]) / scale
     away = ((axis[0] - centre[0]) / scale, (axis[1] - centre[1]) / scale)
     target, root = np.column_stack(plane), np.sqrt(weight)
+    prior = np.zeros((0, RADIAL_TERMS + 1)) if nominal is None else _stretch_rows(nominal, scale)
     used = np.ones(len(u), np.bool_)
     for _ in range(4 if len(u) >= RADIAL_CLIP_STARS else 1):
-        solution, matrix, inverse, design = _solve_radial((u, v), target, root * used, away)
+        solution, matrix, inverse, design = _solve_radial((u, v), target, root * used, away, prior)
         residual = target - (design @ solution).reshape(2, -1).T
         pull = np.hypot(*residual.T) * root
         keep = pull < CLIP * max(float(np.median(pull[used])) / 1.1774, 1e-12)
@@ -133,7 +142,7 @@ def fit_radial(
         order=3,
         centre=centre,
         scale=scale,
-        rms=float(np.sqrt(np.sum(weights * misfit**2) / max(1, len(misfit) - RADIAL_TERMS))),
+        rms=float(np.sqrt(np.sum(weights * misfit**2) / max(1.0, len(misfit) - float(leverage.sum())))),
         prediction=float(np.sqrt(np.mean(weights * (misfit / (1 - leverage)) ** 2))),
         used=used,
         axis=axis,
@@ -145,8 +154,12 @@ def _solve_radial(
     target: NDArray[np.float64],
     root: NDArray[np.float64],
     away: tuple[float, float],
+    prior: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Solution (3 of xi, 3 of eta, distortion), the matrix that maps the distortion, inverse normal matrix and design."""
+    """Solution (3 of xi, 3 of eta, distortion), the matrix that maps the distortion, inverse normal matrix and design.
+
+    ``prior`` are further equations, already weighted: coefficients and their sum.
+    """
     u, v = places
     linear = np.column_stack([np.ones_like(u), u, v])
     first, _ = _solve(linear * root[:, None], target * root[:, None])
@@ -156,9 +169,21 @@ def _solve_radial(
         bent = _bend(u, v, away, matrix)
         none = np.zeros_like(linear)
         design = np.vstack([np.hstack([linear, none, bent[:, :1]]), np.hstack([none, linear, bent[:, 1:]])])
-        solution, inverse = _solve(design * double[:, None], target.T.ravel() * double)
+        rows = np.vstack([design * double[:, None], prior[:, :-1]])
+        solution, inverse = _solve(rows, np.append(target.T.ravel() * double, prior[:, -1]))
         used, matrix = matrix, np.array([solution[1:3], solution[4:6]])
     return solution, used, inverse, design
+
+
+def _stretch_rows(nominal: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Equations that the nominal matrix is met but for a turn: mean scale, difference of scales, shear; in units of weighted pixels."""
+    (a, b), (c, d) = np.linalg.inv(nominal) / scale
+    none = 0.0
+    along_x, along_y = [none, a, none, none, b, none], [none, none, c, none, none, d]
+    across = [none, c, a, none, d, b]
+    equal, unlike = np.add(along_x, along_y) / 2, np.subtract(along_x, along_y) / 2
+    rows = np.column_stack([np.vstack([equal, unlike, np.divide(across, 2)]), np.zeros(3), [1.0, 0.0, 0.0]])
+    return np.asarray(rows * np.sqrt(abs(np.linalg.det(nominal))) / STRETCH, np.float64)
 
 
 def _bend(
@@ -205,16 +230,19 @@ def choose_fit(
     centre: tuple[float, float],
     *,
     axis: tuple[float, float] | None = None,
+    nominal: NDArray[np.float64] | None = None,
 ) -> PlateFit:
     """Fit the forms that the number of stars can bear, and return the one that predicts best.
 
     Those are a plane, a plane with a radial distortion about ``axis`` where that is given, and polynomials up to the degree
-    ``highest``; a form with more coefficients must predict better by `GAIN`.
+    ``highest``; a form with more coefficients must predict better by `GAIN`. Where they are fewer than `RADIAL_CLIP_STARS`, the
+    radial form leans on the ``nominal`` plane.
     """
     best = fit_plate(pixels, plane, weight, 1, centre)
     candidates = []
     if axis is not None and 2 * len(weight) > RADIAL_TERMS:
-        candidates.append(fit_radial(pixels, plane, weight, centre, axis))
+        few = len(weight) < RADIAL_CLIP_STARS
+        candidates.append(fit_radial(pixels, plane, weight, centre, axis, nominal=nominal if few else None))
     for order in range(2, highest + 1):
         if len(weight) >= STARS_PER_TERM * (order + 1) * (order + 2) / 2:
             candidates.append(fit_plate(pixels, plane, weight, order, centre))

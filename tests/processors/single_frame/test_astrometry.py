@@ -100,8 +100,13 @@ def test_a_small_ccd_with_few_stars_is_solved(stars: int, limit: float) -> None:
 CCD = load_camera("full-ccd").detectors[0]
 
 
-def optics_case(seed: int, references: int | None) -> tuple[tuple, tuple, Pointing, PixelSky]:
-    """A full CCD behind the simulator's optics, 20 arcsec and 0.1 degree off; the catalogue's brightest or a few stars."""
+def optics_case(
+    seed: int, references: int | None, *, unseen: int = 0, other_sky: bool = False
+) -> tuple[tuple, tuple, Pointing, PixelSky]:
+    """A full CCD behind the simulator's optics, 20 arcsec and 0.1 degree off; the catalogue's brightest or a few stars.
+
+    Some of the few may be unseen, or all sources those of another sky.
+    """
     rng = np.random.default_rng(seed)
     camera = load_camera("full-ccd")
     visit = make_visit(camera, seed, 0.8, rng)
@@ -126,9 +131,13 @@ def optics_case(seed: int, references: int | None) -> tuple[tuple, tuple, Pointi
                 rng.choice(np.flatnonzero(~seen & listed), references // 3, replace=False),
             ]
         )
+        seen[known[:unseen]] = False
     else:
         known = np.flatnonzero(listed & (rng.random(count) < 0.95))
         seen &= rng.random(count) < 0.97
+    if other_sky:
+        x, y = rng.uniform(-300, CCD.width + 300, count), rng.uniform(-300, CCD.height + 300, count)
+        seen = (x > 0) & (y > 0) & (x < CCD.width - 1) & (y < CCD.height - 1)
     error = np.hypot(0.01, 400 / flux[seen])
     spurious = 120
     columns = [np.concatenate([p[seen] + rng.normal(0, error), rng.uniform(0, side, spurious)])
@@ -169,10 +178,42 @@ def test_a_full_ccd_behind_the_optics_is_solved_for_fifty_seeds() -> None:
 @pytest.mark.parametrize("references", [5, 7, 10, 20])
 def test_few_references_solve_a_full_ccd(references: int) -> None:
     errors = []
-    for seed in range(1200, 1212):
+    for seed in range(1200, 1208):
         sources, stars, pointing, sky = optics_case(seed, references)
         errors.append(optics_error_mas(solve_astrometry(sources, stars, pointing, (CCD.height, CCD.width)).wcs, sky))
     assert np.sqrt(np.mean(np.square(errors))) < 50
+
+
+@pytest.mark.parametrize(("references", "unseen"), [(5, 1), (7, 2)])
+def test_few_references_of_which_some_are_not_seen_solve_a_full_ccd(references: int, unseen: int) -> None:
+    errors = []
+    for seed in range(1220, 1226):
+        sources, stars, pointing, sky = optics_case(seed, references, unseen=unseen)
+        errors.append(optics_error_mas(solve_astrometry(sources, stars, pointing, (CCD.height, CCD.width)).wcs, sky))
+    assert np.sqrt(np.mean(np.square(errors))) < 50
+
+
+def test_four_chance_matches_of_another_sky_are_no_solution() -> None:
+    for seed in range(1240, 1252):
+        sources, stars, pointing, _ = optics_case(seed, 5, other_sky=True)
+        with pytest.raises(AstrometryError):
+            solve_astrometry(sources, stars, pointing, (CCD.height, CCD.width))
+
+
+def test_a_nominal_plane_holds_four_stars_and_lets_them_turn_and_stretch() -> None:
+    rng = np.random.default_rng(8)
+    turn, centre, axis = 0.0017, (2000.0, 2000.0), (2500.0, -700.0)
+    nominal = np.array([[0.2, 0.0], [0.0, 0.2]])
+    true = 0.2 * np.array([[1.0001, -turn], [turn, 0.9998]])
+    x, y = rng.uniform(200, 3800, (2, 4))
+    plane = true @ np.array([x, y]) + rng.normal(0, 0.004, (2, 4))
+    gx, gy = rng.uniform(0, 4000, (2, 200))
+    errors = {}
+    for name, given in (("held", nominal), ("free", None)):
+        fit = fit_radial((x, y), (plane[0], plane[1]), np.full(4, 1 / 0.02**2), centre, axis, nominal=given)
+        errors[name] = np.sqrt(np.mean((np.array(fit.to_plane(gx, gy)) - true @ np.array([gx, gy])) ** 2))
+    assert errors["held"] < 0.03
+    assert errors["held"] < 0.5 * errors["free"]
 
 
 def test_a_radial_distortion_is_found_from_five_stars() -> None:
