@@ -103,7 +103,7 @@ def test_every_detected_asteroid_becomes_an_alert_of_its_own_object(observed: Ob
     numbers = {row["designation"]: int(row["ss_object_id"]) for row in observed.orbits}
     discovered = {int(numbers[row["designation"]]) for row in observed.discovered["orbits"]}
     seen = set()
-    for decision in observed.decisions:
+    for decision in [one for one in observed.decisions if one.correction is None]:
         truth = observed.true_moving[decision.visit]
         sources = np.concatenate([t.to_array() for t in (decision.diasources, decision.moving) if t.rows])
         for row in truth[(truth["kind"] == "moving") & (truth["predicted_snr"] > 8) & ~truth["masked"]]:
@@ -120,7 +120,7 @@ def test_every_detected_asteroid_becomes_an_alert_of_its_own_object(observed: Ob
 
 
 def test_their_alerts_carry_circumstances_and_orbits_and_keep_every_rule(observed: Observed) -> None:
-    moving = [decision for decision in observed.decisions if decision.moving.rows]
+    moving = [one for one in observed.decisions if one.moving.rows and one.correction is None]
     assert moving
     for decision in moving:
         rows = decision.circumstances.to_array()
