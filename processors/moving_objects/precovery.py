@@ -155,7 +155,11 @@ def _search_night(
 
 def _without_own_visits(found: Any, pool: _Pool, tonight: Array) -> Any:
     """Leave out meetings in visits that the orbit holds a detection of."""
-    own = {(k, int(v)) for k, rows in enumerate(pool.members) for v in pool.detections["visit"][rows]}
+    own = {
+        (k, visit)
+        for k in np.unique(found.orbit).tolist()
+        for visit in pool.detections["visit"][pool.members[k]].tolist()
+    }
     visits = tonight["visit"][found.detection].tolist()
     kept = np.array([(k, v) not in own for k, v in zip(found.orbit.tolist(), visits, strict=True)], bool)
     return replace(found, **{name: getattr(found, name)[kept] for name in found.__slots__})
