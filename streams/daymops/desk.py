@@ -21,7 +21,8 @@ from processors.moving_objects.day_decide import DayStep, decide_night
 from processors.moving_objects.day_nights import DayNights, NightKept, work_for
 from processors.moving_objects.day_state import DayRules, DayState, begin_days, nights_of
 from processors.moving_objects.day_store import state_from_bytes, state_to_bytes
-from processors.moving_objects.detections import day_obs_of, validated_detections
+from processors.moving_objects.detections import day_obs_of, mjd_of_day_obs, validated_detections
+from processors.moving_objects.errors import InvalidDetectionsError
 from processors.moving_objects.linking_nightly import NightlyRules
 from processors.moving_objects.timescales import tdb_from_tai
 from schemas import avro
@@ -78,7 +79,7 @@ class Desk:
         NightTooOldError, DayTooLargeError
             When it comes too late, or has too much.
         InvalidDetectionsError
-            When its detections break their contract, or contradict those that were delivered before.
+            When its detections break their contract, are of another night, or contradict those that were delivered before.
         ObjectMissingError, CorruptObjectError, ParquetError
             When what it names is gone or broken.
         """
@@ -106,8 +107,12 @@ class Desk:
             night = self._from_log(ended, np.asarray(now.objects["ss_object_id"], np.int64))
         else:
             night = night_by_hand(ended.day_obs, validated_detections(rows_of(self._objects, ended.detections)))
+        rows = validated_detections(night.detections)
+        other = nights_of(rows) != mjd_of_day_obs(ended.day_obs)
+        if ended.detections is not None and other.any():
+            raise InvalidDetectionsError(f"{other.sum()} of the detections are not of night {ended.day_obs}.")
         before = [] if own is None else [rows_of(self._objects, own.detections)]
-        every = validated_detections(np.concatenate([*before, validated_detections(night.detections)]))
+        every = validated_detections(np.concatenate([*before, rows[~other]]))
         claim = self._objects.put(avro.encode(Table.from_array(every)))
         return _Delivered(
             night=NightCandidates(day_obs=night.day_obs, detections=every, founded=night.founded), claim=claim

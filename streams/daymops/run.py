@@ -16,12 +16,12 @@ from infra.reading import read_to_end
 from infra.settings import Settings
 from processors.moving_objects.detections import day_obs_of, night_numbers, validated_detections
 from schemas import avro
-from schemas.errors import PermanentFailure
 from schemas.events import DayMopsDecision, DeadLetter, NightEnded, OrbitDetermined, OrbitOrigin
 from schemas.tables import Table
 from schemas.topics import dead_letter_topic
 from streams.bulk import BulkProducer
 from streams.compose import Wiring
+from streams.daymops.errors import DayMopsError
 from streams.daymops.known import known_orbits_of
 from streams.daymops.sources import TOPIC as ASSOCIATION_TOPIC
 from streams.daymops.stage import GROUP, LOG_TOPIC, NIGHT_TOPIC
@@ -30,7 +30,7 @@ from streams.moving_objects.orbit_store import read_orbit_store
 from streams.partition_reader import PartitionReader
 from streams.stage_codec import Outgoing, StageCodec
 
-__all__ = ["DayMopsError", "DayRun", "end_night", "nights_by_hand", "run_nights"]
+__all__ = ["DayRun", "end_night", "nights_by_hand", "run_nights"]
 
 PATIENCE_S = 600.0
 """How long the stage may be silent: the first time ever its kernels are compiled, a minute of CPU on an idle machine."""
@@ -38,12 +38,6 @@ PATIENCE_S = 600.0
 POLL_S = 0.2
 
 Progress = Callable[[str, int, int], None]
-
-
-class DayMopsError(PermanentFailure):
-    """The night cannot be run."""
-
-    code = "daymops"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

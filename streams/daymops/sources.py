@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from schemas.errors import SchemaError
 from schemas.events import AssociationDecision
 from schemas.public import dia_source_dtype
 from schemas.wire import EventCodec
+from streams.daymops.errors import NightNotObservedError
 from streams.partition_reader import PartitionReader
 
 __all__ = ["TOPIC", "night_from_log"]
@@ -43,21 +44,27 @@ def night_from_log(
 
     Raises
     ------
+    NightNotObservedError
+        When the log has nothing of the night there.
     KafkaUnavailableError
         When the log cannot be read.
     """
-    sources, moving = [np.zeros(0, dia_source_dtype())], [np.zeros(0, dia_source_dtype())]
-    for decision in _decisions(reader, codec, span):
-        if (decision.instrument, decision.day_obs) != (instrument, day_obs):
-            continue
-        sources += [decision.diasources.to_array()] if decision.diasources.rows else []
-        moving += [decision.moving.to_array()] if decision.moving.rows else []
+    of_night = [
+        decision
+        for decision in _decisions(reader, codec, span)
+        if (decision.instrument, decision.day_obs) == (instrument, day_obs)
+    ]
+    if not of_night:
+        raise NightNotObservedError(f"Association knows no visit of night {day_obs}.")
+    nothing = np.zeros(0, dia_source_dtype())
+    sources = [nothing, *(one.diasources.to_array() for one in of_night if one.diasources.rows)]
+    moving = [nothing, *(one.moving.to_array() for one in of_night if one.moving.rows)]
     recognised = np.concatenate(moving)
     recognised = recognised[np.isin(recognised["ssObjectId"], ours)]
     return candidates_of(day_obs, np.concatenate(sources), recognised)
 
 
-def _decisions(reader: PartitionReader, codec: EventCodec, span: tuple[int, int]) -> Any:
+def _decisions(reader: PartitionReader, codec: EventCodec, span: tuple[int, int]) -> Iterator[AssociationDecision]:
     """Yield the decisions about visits; corrections are DayMOPS' own words come back, and what cannot be read is nobody's."""
     for message in reader.records(*span):
         value = message.value()

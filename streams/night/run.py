@@ -20,7 +20,8 @@ from schemas.camera import load_camera
 from schemas.errors import PermanentFailure, TransientFailure
 from schemas.ids import sequence_of
 from streams.compose import Wiring
-from streams.daymops.run import DayMopsError, run_nights
+from streams.daymops.errors import DayMopsError
+from streams.daymops.run import run_nights
 from streams.daymops.words import sentence_of
 from streams.inputs import announce_release, ingest_release
 from streams.night.asteroids import import_known

@@ -205,6 +205,8 @@ def test_what_cannot_be_taken_is_refused_with_its_reason() -> None:
     other["mag"] += 1.0
     with pytest.raises(InvalidDetectionsError, match="different contents"):
         log.take(NIGHTS[0][0], other)
+    with pytest.raises(InvalidDetectionsError, match="44 of the detections are not of night 20260909"):
+        log.take(NIGHTS[2][0], NIGHTS[3][1])
     log.nights = replace(log.nights, forgotten=20260906)
     with pytest.raises(NightTooOldError, match="decided for good"):
         log.take(20260905, NIGHTS[0][1])

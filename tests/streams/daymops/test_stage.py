@@ -14,7 +14,8 @@ from infra.settings import Settings
 from schemas import avro
 from schemas.events import AssociationDecision, DayMopsDecision, DeadLetter, NightEnded, OrbitEvent
 from schemas.tables import Claim, Table
-from streams.daymops.run import DayMopsError, run_nights
+from streams.daymops.errors import DayMopsError
+from streams.daymops.run import run_nights
 from streams.daymops.stage import DayMopsState, daymops_spec
 from streams.daymops.stores import stored
 from streams.stage import Incoming, Outgoing
@@ -137,8 +138,8 @@ def test_the_same_decisions_and_stores_after_kills_and_repetitions(tmp_path: Pat
             _, refused = telescope.put("night-events", broken)
             result = run_nights(settings, NIGHTS[5][0])
             again = run_nights(settings, NIGHTS[5][0])
-            with pytest.raises(DayMopsError, match="refused a night"):
-                run_nights(settings, 20260101, [(20260101, NIGHTS[0][1][["ra", "dec"]])])
+            with pytest.raises(DayMopsError, match="refused a night: Association knows no visit of night 20260102"):
+                run_nights(settings, 20260102)
             assert keeper.children["daymops"].stop(30.0) == 0
         assert [code for codes in keeper.deaths.values() for code in codes] == [-9, -9]
         assert fired(settings)
