@@ -263,10 +263,12 @@ def _heads(view: History, touched: Array, pixels: Array, as_of_mjd: float, made:
     for name in ("ra", "dec", "raErr", "decErr", "detections"):
         heads[name] = means[name]
     np.maximum.at(heads["last_visit"], np.searchsorted(touched, rows["diaObjectId"]), rows["visit"])
-    keys = np.unique(pixels).tolist()
+    keys, first = np.unique(pixels[np.argsort(pixels, kind="stable")], return_index=True)
+    parts = np.split(heads[np.argsort(pixels, kind="stable")], first[1:])
+    names = [head_key(pixel) for pixel in keys.tolist()]
     changes: Changes = {}
-    for pixel, old in zip(keys, view.blocks([head_key(pixel) for pixel in keys], HEAD_ROW), strict=True):
-        new = heads[(pixels == pixel) & (heads["detections"] > 0)]
-        block = np.concatenate([old[~np.isin(old["diaObjectId"], touched)], new])
-        changes[head_key(pixel)] = pack_rows(block[np.argsort(block["diaObjectId"], kind="stable")], number)
+    for name, mine, old in zip(names, parts, view.blocks(names, HEAD_ROW), strict=True):
+        stayed = old[~np.isin(old["diaObjectId"], mine["diaObjectId"])]
+        block = np.concatenate([stayed, mine[mine["detections"] > 0]])
+        changes[name] = pack_rows(block[np.argsort(block["diaObjectId"], kind="stable")], number)
     return changes

@@ -47,13 +47,12 @@ def taken_away(view: History, released: Array, number: int) -> Changes:
     number
         Number of the decision that takes them away.
     """
-    of_objects = released[released["diaObjectId"] != 0]
+    of_objects, of_moving = (released[released[name] != 0] for name in ("diaObjectId", "ssObjectId"))
     pixels = view.pixels_of(of_objects["diaObjectId"]).tolist()
     months = [month_of(mjd) for mjd in of_objects["midpointMjdTai"].tolist()]
-    keys = sorted({month_key(b"s", pixel, month) for pixel, month in zip(pixels, months, strict=True)})
+    keys = [month_key(b"s", pixel, month) for pixel, month in zip(pixels, months, strict=True)]
     changes = _marked(view, keys, SOURCE_ROW, of_objects["diaSourceId"], number)
-    of_moving = released[released["ssObjectId"] != 0]
-    keys = sorted({moving_key(identifier) for identifier in of_moving["ssObjectId"].tolist()})
+    keys = [moving_key(identifier) for identifier in of_moving["ssObjectId"].tolist()]
     return changes | _marked(view, keys, MOVING_ROW, of_moving["diaSourceId"], number)
 
 
@@ -95,9 +94,14 @@ def orbits_of(decision: AssociationDecision) -> dict[int, bytes]:
 
 
 def _marked(view: History, keys: list[bytes], dtype: np.dtype[Any], source_ids: Array, number: int) -> Changes:
+    """Mark sources, each in the block of its key."""
+    of_block: dict[bytes, list[int]] = {}
+    for key, source in zip(keys, source_ids.tolist(), strict=True):
+        of_block.setdefault(key, []).append(source)
     changes: Changes = {}
-    for key, rows in zip(keys, view.blocks(keys, dtype), strict=True):
-        mine = np.isin(rows["diaSourceId"], source_ids) & (rows["released"] == LIVE)
+    ordered = sorted(of_block)
+    for key, rows in zip(ordered, view.blocks(ordered, dtype), strict=True):
+        mine = np.isin(rows["diaSourceId"], of_block[key]) & (rows["released"] == LIVE)
         rows["released"][mine] = number
         changes[key] = pack_rows(rows, number)
     return changes
