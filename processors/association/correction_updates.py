@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from processors.association.ownership import orbits_of
+from processors.association.updates import rows_by_object
 from schemas.events import AssociationDecision, ObjectUpdate
 from schemas.public_avro import encode_rows
 
 __all__ = ["correction_updates"]
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """Public rows and their records."""
+
+    rows: Array
+    encoded: list[bytes]
+
+    @classmethod
+    def of(cls, rows: Array) -> _Sources:
+        return cls(rows=rows, encoded=encode_rows(rows, "diaSource"))
 
 
 def correction_updates(decision: AssociationDecision, versions: Array, number: int) -> Iterator[ObjectUpdate]:
@@ -35,9 +49,10 @@ def correction_updates(decision: AssociationDecision, versions: Array, number: i
     closed = dict(correction.closed.to_array().tolist())
     verdicts = dict(correction.verdicts.to_array().tolist())
     records = dict(zip(versions["diaObjectId"].tolist(), encode_rows(versions, "diaObject"), strict=True))
-    gained, lost = decision.diasources.to_array(), correction.released.to_array()
+    gained, lost = _Sources.of(decision.diasources.to_array()), correction.released.to_array()
+    came, went = rows_by_object(gained.rows["diaObjectId"]), rows_by_object(lost["diaObjectId"])
     for identifier in sorted({*records, *closed, *verdicts}):
-        told = _told(gained[gained["diaObjectId"] == identifier], lost[lost["diaObjectId"] == identifier])
+        told = _told(gained, came.get(identifier, []), lost[went.get(identifier, [])])
         yield _update(
             decision,
             dia_object_id=identifier,
@@ -53,31 +68,32 @@ def correction_updates(decision: AssociationDecision, versions: Array, number: i
 
 def _of_moving(decision: AssociationDecision, lost: Array, number: int) -> Iterator[ObjectUpdate]:
     orbits = orbits_of(decision)
-    gained = decision.moving.to_array()
+    gained = _Sources.of(decision.moving.to_array())
     circumstances = encode_rows(decision.circumstances.to_array(), "ssSource")
-    touched = {*orbits, *gained["ssObjectId"].tolist(), *lost["ssObjectId"].tolist()} - {0}
-    for identifier in sorted(touched):
-        mine = np.flatnonzero(gained["ssObjectId"] == identifier)
+    came, went = rows_by_object(gained.rows["ssObjectId"]), rows_by_object(lost["ssObjectId"])
+    for identifier in sorted({*orbits, *came, *went} - {0}):
+        mine = came.get(identifier, [])
         yield _update(
             decision,
             dia_object_id=0,
             ss_object_id=identifier,
             dia_object=b"",
             cause="reassigned",
-            circumstances=tuple(circumstances[row] for row in mine.tolist()),
+            circumstances=tuple(circumstances[row] for row in mine),
             mpc_orbits=orbits.get(identifier, b""),
             correction=number,
-            **_told(gained[mine], lost[lost["ssObjectId"] == identifier]),
+            **_told(gained, mine, lost[went.get(identifier, [])]),
         )
 
 
-def _told(gained: Array, lost: Array) -> dict[str, Any]:
+def _told(gained: _Sources, mine: list[int], lost: Array) -> dict[str, Any]:
     """Return what an update says of the sources that its object gained and lost."""
+    rows = gained.rows[mine]
     return {
-        "diasources": tuple(encode_rows(gained, "diaSource")),
-        "dia_source_ids": tuple(gained["diaSourceId"].tolist()),
+        "diasources": tuple(gained.encoded[row] for row in mine),
+        "dia_source_ids": tuple(rows["diaSourceId"].tolist()),
         "released": tuple(lost["diaSourceId"].tolist()),
-        "midpoints_mjd_tai": (*gained["midpointMjdTai"].tolist(), *lost["midpointMjdTai"].tolist()),
+        "midpoints_mjd_tai": (*rows["midpointMjdTai"].tolist(), *lost["midpointMjdTai"].tolist()),
     }
 
 

@@ -12,7 +12,14 @@ from schemas.ids import unpack_dia_source_id
 from schemas.public import dia_source_dtype
 from schemas.public_avro import encode_rows
 
-__all__ = ["accepted_rows", "dia_object_versions", "dia_source_events", "moving_updates", "object_updates"]
+__all__ = [
+    "accepted_rows",
+    "dia_object_versions",
+    "dia_source_events",
+    "moving_updates",
+    "object_updates",
+    "rows_by_object",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +43,7 @@ def object_updates(decision: AssociationDecision, versions: Array) -> Iterator[O
     """
     sources, forced = decision.diasources.to_array(), decision.forced.to_array()
     source_data, forced_data = encode_rows(sources, "diaSource"), encode_rows(forced, "diaForcedSource")
-    of_source, of_forced = _groups(sources["diaObjectId"]), _groups(forced["diaObjectId"])
+    of_source, of_forced = rows_by_object(sources["diaObjectId"]), rows_by_object(forced["diaObjectId"])
     identifiers, detectors = sources["diaSourceId"].tolist(), sources["detector"].tolist()
     for identifier, version in zip(versions["diaObjectId"].tolist(), encode_rows(versions, "diaObject"), strict=True):
         mine, at_object = of_source.get(identifier, []), of_forced.get(identifier, [])
@@ -71,7 +78,7 @@ def moving_updates(decision: AssociationDecision) -> Iterator[ObjectUpdate]:
     sources = decision.moving.to_array()
     source_data = encode_rows(sources, "diaSource")
     circumstances = encode_rows(decision.circumstances.to_array(), "ssSource")
-    for identifier, mine in sorted(_groups(sources["ssObjectId"]).items()):
+    for identifier, mine in sorted(rows_by_object(sources["ssObjectId"]).items()):
         names = sorted({f"{sources['detector'][row]:03d}" for row in mine})
         yield ObjectUpdate(
             dia_object_id=0,
@@ -119,7 +126,8 @@ def dia_object_versions(updates: Iterable[ObjectUpdate]) -> Iterator[DiaObjectVe
         )
 
 
-def _groups(object_ids: Array) -> dict[int, list[int]]:
+def rows_by_object(object_ids: Array) -> dict[int, list[int]]:
+    """Return the positions of each object's rows, in their order."""
     groups: dict[int, list[int]] = {}
     for row, identifier in enumerate(object_ids.tolist()):
         groups.setdefault(identifier, []).append(row)
