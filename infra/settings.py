@@ -27,6 +27,7 @@ __all__ = [
     "KafkaSettings",
     "LogSettings",
     "MetricsSettings",
+    "NightMopsSettings",
     "NightSettings",
     "ObjectSettings",
     "RegistrySettings",

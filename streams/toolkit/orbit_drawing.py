@@ -15,7 +15,7 @@ from processors.moving_objects.elements import to_ecliptic
 from processors.moving_objects.solar_system import SolarSystem, body_states
 from schemas.ephemerides import BODIES
 
-__all__ = ["Drawing", "ResidualPlot", "draw_orbit", "draw_residuals"]
+__all__ = ["Drawing", "Mark", "ResidualPlot", "Track", "draw_orbit", "draw_residuals"]
 
 Floats = NDArray[np.float64]
 

@@ -33,7 +33,7 @@ from streams.views.errors import NotInViewError
 from streams.views.records import decode_record
 from streams.views.rows import AlertRow
 
-__all__ = ["NIGHTS_AHEAD", "OrbitView", "SeenDetection", "class_of", "orbit_view"]
+__all__ = ["NIGHTS_AHEAD", "ElementLine", "OrbitView", "SeenDetection", "class_of", "orbit_view"]
 
 NIGHTS_AHEAD = 10
 """Nights of the ephemeris table."""
