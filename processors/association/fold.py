@@ -267,8 +267,8 @@ def _heads(view: History, touched: Array, pixels: Array, as_of_mjd: float, made:
     parts = np.split(heads[np.argsort(pixels, kind="stable")], first[1:])
     names = [head_key(pixel) for pixel in keys.tolist()]
     changes: Changes = {}
-    for name, mine, old in zip(names, parts, view.blocks(names, HEAD_ROW), strict=True):
+    for key, mine, old in zip(names, parts, view.blocks(names, HEAD_ROW), strict=True):
         stayed = old[~np.isin(old["diaObjectId"], mine["diaObjectId"])]
         block = np.concatenate([stayed, mine[mine["detections"] > 0]])
-        changes[name] = pack_rows(block[np.argsort(block["diaObjectId"], kind="stable")], number)
+        changes[key] = pack_rows(block[np.argsort(block["diaObjectId"], kind="stable")], number)
     return changes
