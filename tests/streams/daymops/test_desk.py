@@ -156,11 +156,12 @@ def test_a_night_that_comes_twice_or_in_any_order_changes_nothing(log: Log) -> N
 
 def test_late_and_missing_and_empty_nights_end_in_the_same_state(log: Log) -> None:
     late = Log().all_of([NIGHTS[0], *NIGHTS[2:5]])
-    assert late.take(20260901, None) is not None
-    assert late.decisions[-1].counts["detections"] == 0
-    assert late.take(20260901, None) is None
     assert late.take(*NIGHTS[1]) is not None
     assert late.decisions[-1].nights == tuple(day_obs for day_obs, _ in NIGHTS[1:5])
+    assert late.take(20260901, None) is not None
+    assert late.decisions[-1].nights == (20260901, *(day_obs for day_obs, _ in NIGHTS[:5]))
+    assert late.decisions[-1].counts["detections"] == 0
+    assert late.take(20260901, None) is None
     late.take(NIGHTS[6][0], NIGHTS[6][1])
     late.take(NIGHTS[5][0], NIGHTS[5][1][:10])
     late.take(NIGHTS[5][0], NIGHTS[5][1][10:])
