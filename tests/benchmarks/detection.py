@@ -91,6 +91,10 @@ def _found(places: NDArray[np.float64], scene: VisitScene, size: tuple[int, int]
     false = cKDTree(objects).query(places)[0] > 4
     for trail in truth.changes[np.isin(truth.changes["kind"], ["trail", "glint"])]:
         false &= np.hypot(places[:, 0] - trail["x"], places[:, 1] - trail["y"]) > trail["length_arcsec"] / 0.4 + 8
+    middle = ((scene.combined.image.shape[1] - 1) / 2, (scene.combined.image.shape[0] - 1) / 2)
+    for streak in truth.streaks:
+        away = (places[:, 1] - middle[1]) * np.cos(streak.angle) - (places[:, 0] - middle[0]) * np.sin(streak.angle)
+        false &= np.abs(away - streak.offset) > 15
     return Found(
         whole=float(found[last].mean()),
         brighter=float(found[last & (magnitude <= limit - 0.5)].mean()),

@@ -11,6 +11,7 @@ from reproject import reproject_adaptive, reproject_interp
 
 from processors.differencing.templates import Template
 from processors.differencing.warp import warp_template
+from schemas.masks import MaskPlane
 from tests.support.difference_scenes import tan_wcs
 from tests.support.timing import Measured, attempt, cpu_seconds
 
@@ -37,7 +38,8 @@ def measure() -> Iterator[Measured]:
     template = Template(
         image=image, variance=np.ones(shape, np.float32), mask=np.zeros(shape, np.uint16), psf=psf / psf.sum(), wcs=own
     )
-    ours = _error(warp_template(template, science, shape, 0).image, truth)
+    warped = warp_template(template, science, shape, 0)
+    ours = _error(np.where(warped.mask & int(MaskPlane.NO_DATA), np.nan, warped.image), truth)
     seconds = cpu_seconds(lambda: warp_template(template, science, shape, 0))
     small = (CUT, CUT)
     peers: dict[str, tuple[Callable[[], _Image], float]] = {
