@@ -53,7 +53,7 @@ def measure() -> Iterator[Measured]:
             ours_s=seconds,
             peer="SFFT, numpy, 17 x 17, order 2",
             peer_s=peer_s,
-            note="both times the ratio of areas; ours with warp, score, peaks and measurements, theirs the subtraction alone, on our "
+            note="both times the ratio of areas; ours with warp, score, peaks and measurements, theirs the first call of the subtraction alone, on our "
             f"warped template and with our matched filter{f'; peer {problem}' if problem else ''}",
             error_of=name,
             ours_error=count(scene, (found["x"], found["y"])),
