@@ -19,7 +19,7 @@ from processors.moving_objects.precovery import PrecoveryRules
 from schemas.detections import DETECTION
 from schemas.orbits import ORBIT_ROW
 
-__all__ = ["HELD", "OBJECT", "DayRules", "DayState", "How", "begin_days", "no_holdings", "tracklet_id"]
+__all__ = ["HELD", "OBJECT", "DayRules", "DayState", "How", "begin_days", "nights_of", "no_holdings", "tracklet_id"]
 
 Array = np.ndarray[Any, Any]
 
