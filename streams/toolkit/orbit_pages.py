@@ -1,4 +1,7 @@
-"""Pages of moving objects: what DayMOPS did and found, and one object with its orbit."""
+"""Pages of moving objects: what DayMOPS did and found, and one object with its orbit.
+
+What computes orbits is loaded with the first such page, so that the toolkit starts without it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from processors.moving_objects.cometary import cometary_elements
 from schemas.events import OrbitDetermined, OrbitEvent
-from schemas.orbits import states_of
-from streams.moving_objects.orbit_store import own_rows
 from streams.toolkit.dependencies import TheToolkit
-from streams.toolkit.orbit_view import class_of, orbit_view
 from streams.toolkit.pages import page
 from streams.views import moving
 
@@ -39,10 +38,17 @@ def orbits_page(request: Request, toolkit: TheToolkit, reportable: bool | None =
 @router.get("/orbits/{name:path}")
 def orbit_page(request: Request, toolkit: TheToolkit, name: str) -> Response:
     """Show a moving object by its designation or its number."""
+    from streams.toolkit.orbit_view import orbit_view
+
     return page(request, "orbit.html", {"orbit": orbit_view(toolkit, name)})
 
 
 def _line(event: OrbitEvent) -> dict[str, Any]:
+    from processors.moving_objects.cometary import cometary_elements
+    from schemas.orbits import states_of
+    from streams.moving_objects.orbit_store import own_rows
+    from streams.toolkit.orbit_view import class_of
+
     fact = event.fact
     assert isinstance(fact, OrbitDetermined)
     row = own_rows({event.designation: fact})

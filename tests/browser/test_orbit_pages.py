@@ -11,6 +11,7 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from streams.toolkit.orbit_view import orbit_view
 from tests.browser.conftest import Served, serving
 from tests.support.packets import build_sky
 from tests.support.toolkits import make_toolkit
@@ -30,6 +31,8 @@ def sky_served(tmp_path_factory: pytest.TempPathFactory, chromium: WebDriver) ->
     toolkit = make_toolkit(tmp_path_factory.mktemp("orbits"))
     (story,) = build_sky(objects=1, epochs=4)
     sky = fill_moving(toolkit, story)
+    # Where nothing is compiled yet the first page takes longer than a browser waits.
+    orbit_view(toolkit, NAMES[0])
     with serving(toolkit, [story]) as found:
         yield found, sky
         chromium.get("about:blank")
