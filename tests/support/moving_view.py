@@ -32,7 +32,7 @@ from tests.support.orbit_arcs import TrueArcs, simulated_arcs
 from tests.support.packets import BuiltAlert, Story, frame_packet
 from tests.support.toolkits import fill
 
-__all__ = ["NAMES", "MovingSky", "fill_moving", "orbit_event", "tracklets_of"]
+__all__ = ["NAMES", "MovingSky", "fill_moving", "orbit_event", "rows_of", "tracklets_of"]
 
 NAMES = ("NCaaaaaa", "NCbbbbbb", "NCcccccc")
 """Our discoveries: two that may be reported, and one that is held back and whose detections are in no table."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,10 @@ from infra.objects import ObjectStore
 from processors.moving_objects.ades import ContextGroup, read_psv, read_xml, write_psv, write_xml
 from processors.moving_objects.ades_report import observation_block
 from processors.moving_objects.cometary import cometary_elements
-from processors.moving_objects.detections import day_obs_of, night_numbers
 from processors.moving_objects.kepler import two_body
 from processors.moving_objects.obs80 import obs80_lines
 from schemas import avro
-from schemas.events import (
-    DayMopsDecision,
-    OrbitDetermined,
-    OrbitEvent,
-    OrbitOrigin,
-    TrackletState,
-    TrackletStatus,
-)
+from schemas.events import DayMopsDecision, OrbitDetermined, OrbitEvent
 from schemas.tables import Claim, Table
 from streams.cli import orbits
 from streams.moving_objects import reporting
@@ -42,20 +33,16 @@ from tests.streams.moving_objects.conftest import System
 
 pytest.importorskip("heyoka")
 
+from tests.support.moving_view import NAMES, orbit_event, rows_of, tracklets_of
 from tests.support.orbit_arcs import TrueArcs, simulated_arcs
 
 REPORTER = Reporter(submitter="N. Cast", measurers=("N. Cast", "D. Mops"), station="X05", institution="Nightcast")
 CONTEXT = [ContextGroup(name="observatory", lines=(("mpcCode", "X05"),))]
-NAMES = ("NCaaaaaa", "NCbbbbbb", "NCcccccc")
 
 
 @pytest.fixture(scope="module")
 def truth() -> TrueArcs:
     return simulated_arcs("MBA", len(NAMES), seed=91, nights=14, seen=(5, 6))
-
-
-def rows_of(truth: TrueArcs, k: int) -> Any:
-    return truth.detections[truth.offsets[k] : truth.offsets[k + 1]]
 
 
 def document(truth: TrueArcs) -> Any:
@@ -185,35 +172,14 @@ def test_nothing_to_fit_is_an_error() -> None:
 # What the log holds.
 
 
-def tracklets_of(rows: Any, name: str) -> list[TrackletState]:
-    found = []
-    for night in np.unique(night_numbers(rows["midpoint_mjd_tai"])).tolist():
-        mine = rows[night_numbers(rows["midpoint_mjd_tai"]) == night]
-        ids = tuple(sorted(mine["detection_id"].tolist()))
-        found.append(
-            TrackletState(
-                tracklet_id=min(ids) * 1000, instrument="NightcastSim", day_obs=day_obs_of(night), dia_source_ids=ids,
-                status=TrackletStatus.LINKED, holder=name, mjd_tai=float(mine["midpoint_mjd_tai"].mean()), ra=1.0,
-                dec=1.0, rate_ra=0.1, rate_dec=0.1, magnitude=21.0, decided_day_obs=20251201,
-            )
-        )  # fmt: skip
-    return found
-
-
-def orbit_event(name: str, rows: Any, tracklets: Iterable[TrackletState], **changes: Any) -> OrbitEvent:
+def event_of(name: str, rows: Any) -> OrbitEvent:
     (fit,) = fit_observations(observations_of(rows, name), code="X05")
-    fact = OrbitDetermined(
-        origin=OrbitOrigin.DISCOVERED, ss_object_id=7, epoch_mjd_tdb=fit.epoch_mjd_tdb, state=tuple(fit.state),
-        covariance=tuple(fit.covariance[np.triu_indices(6)]), absolute_magnitude=fit.h, slope=0.15, day_obs=20251201,
-        tracklets=tuple(sorted(one.tracklet_id for one in tracklets)), n_detections=len(rows), arc_days=13.0,
-        chi2=fit.chi2, rms_arcsec=fit.rms_arcsec, reportable=True, reasons=(),
-    )  # fmt: skip
-    return OrbitEvent(designation=name, fact=replace(fact, **changes))
+    return orbit_event(fit, tracklets_of(rows, name))
 
 
 def decision(claim: Claim | None, nothing: Claim) -> DayMopsDecision:
     return DayMopsDecision(
-        instrument="NightcastSim", day_obs=20251201, sequence=0, window=(20251201,), tracklets=nothing, orbits=nothing,
+        instrument="NightcastSim", day_obs=20251204, sequence=0, window=(20251204,), tracklets=nothing, orbits=nothing,
         reassigned=nothing, verdicts=nothing, counts={"links": 3.0}, detections=claim,
     )  # fmt: skip
 
@@ -229,7 +195,7 @@ def discovered(system: System, truth: TrueArcs) -> System:
     for k, name in enumerate(NAMES):
         tracklets = tracklets_of(rows_of(truth, k), name)
         out.put(Outgoing(topic="tracklet-store", key=one.tracklet_id, record=one) for one in tracklets)
-        system.put([orbit_event(name, rows_of(truth, k), tracklets)])
+        system.put([event_of(name, rows_of(truth, k))])
     out.put([Outgoing(topic="daymops-log", key="NightcastSim", record=decision(claim, claim))])
     out.confirm()
     return system
@@ -258,13 +224,13 @@ def test_show_says_class_and_report_status(discovered: System) -> None:
 
 
 def test_a_report_has_what_the_rules_take_and_says_what_is_held_back(discovered: System, tmp_path: Path) -> None:
-    arguments = ("report", "20251201", "--submitter", "N. Cast", "--output", str(tmp_path), "--obs80", "--json")
+    arguments = ("report", "20251204", "--submitter", "N. Cast", "--output", str(tmp_path), "--obs80", "--json")
     found = answer(discovered.run(orbits.app, *arguments))
     assert found["reported"] == list(NAMES[:2])
     assert [one["designation"] for one in found["held_back"]] == [NAMES[2]]
     assert "in no table" in found["held_back"][0]["reasons"][0]
     assert [Path(one).name for one in found["files"]] == [
-        "discoveries-20251201.psv", "discoveries-20251201.xml", "discoveries-20251201.obs80",
+        "discoveries-20251204.psv", "discoveries-20251204.xml", "discoveries-20251204.obs80",
     ]  # fmt: skip
     psv, xml, obs80 = (Path(one).read_text() for one in found["files"])
     assert read_psv(psv) == read_xml(xml)
@@ -300,19 +266,19 @@ def test_a_report_goes_without_the_judge_and_never_with_a_bad_link(
 
 def own(truth: TrueArcs, k: int) -> OwnOrbit:
     rows = rows_of(truth, k)
-    fact = orbit_event(NAMES[k], rows, tracklets_of(rows, NAMES[k])).fact
+    fact = event_of(NAMES[k], rows).fact
     assert isinstance(fact, OrbitDetermined)
     return OwnOrbit(designation=NAMES[k], fact=fact, detections=rows, missing=0)
 
 
 def test_ephemerides_are_built_once_and_shown(discovered: System) -> None:
-    first = answer(discovered.run(orbits.app, "ephemerides", "20251202", "--json"))
+    first = answer(discovered.run(orbits.app, "ephemerides", "20251205", "--json"))
     assert (first["objects"], first["refused"], first["built_now"]) == (3, 0, True)
-    again = answer(discovered.run(orbits.app, "ephemerides", "20251202", "--json"))
+    again = answer(discovered.run(orbits.app, "ephemerides", "20251205", "--json"))
     assert again == {**first, "built_now": False}
-    unchanged = answer(discovered.run(orbits.app, "ephemerides", "20251202", "--rebuild", "--json"))
+    unchanged = answer(discovered.run(orbits.app, "ephemerides", "20251205", "--rebuild", "--json"))
     assert not unchanged["built_now"]
-    assert "sha256" in discovered.run(orbits.app, "ephemerides", "20251202").stdout
+    assert "sha256" in discovered.run(orbits.app, "ephemerides", "20251205").stdout
     done = discovered.run(orbits.app, "ephemerides", "20251345")
     assert done.exit_code == 1
     assert "is no night" in done.output
