@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,15 @@ from infra.telescope import plan_night
 from infra.telescope.known_orbits import designation_of, is_known
 from infra.telescope.sky import make_asteroids
 from schemas.camera import load_camera
-from schemas.events import AssociationDecision, DayMopsDecision, NightEnded, OrbitDetermined, TrackletStatus
+from schemas.events import (
+    AssociationDecision,
+    DayMopsDecision,
+    DiaSourceEvent,
+    NightEnded,
+    OrbitDetermined,
+    SsObjectVersion,
+    TrackletStatus,
+)
 from schemas.public_avro import decode_record
 from streams.night.truth import read_truth
 from tests.support.nights import UNHURRIED, events_of, installed
@@ -40,6 +49,12 @@ class Observed:
     """Newest state of each tracklet."""
     validation: dict[str, Any]
     decisions: list[AssociationDecision]
+    corrections: list[AssociationDecision]
+    """Association's answers to DayMOPS."""
+    sources: dict[int, DiaSourceEvent]
+    """Newest event of each DIASource."""
+    ss_objects: dict[int, SsObjectVersion]
+    """Newest version of each Solar System object."""
     true_moving: dict[int, Any]
     names: dict[str, str]
     """Truth's key of each asteroid to the designation in the catalogue, empty where it is in none."""
@@ -62,6 +77,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         )
         asteroids = make_asteroids(camera, settings.night.seed, day_obs, [visit.start_mjd_tai for visit in plan])
         truth: Path = settings.night_dir(day_obs) / "truth"
+        answers = _answers(settings.bootstrap, len(events_of(settings.bootstrap, "daymops-log")))
         yield Observed(
             summary=summary,
             discovered=discovered,
@@ -73,10 +89,23 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             tracklets={one.tracklet_id: one for one in events_of(settings.bootstrap, "tracklet-store")},
             validation=home.json("alerts", "validate", "--all"),
             decisions=[d for d in events_of(settings.bootstrap, "association-log") if d.correction is None],
+            corrections=answers,
+            sources={one.dia_source_id: one for one in events_of(settings.bootstrap, "diasources")},
+            ss_objects={one.ss_object_id: one for one in events_of(settings.bootstrap, "ssobjects")},
             true_moving={visit.visit: read_truth(truth / f"{visit.visit}.parquet") for visit in plan},
             names={str(one.key): designation_of(one) if is_known(one) else "" for one in asteroids},
         )
         home.run("down")
+
+
+def _answers(bootstrap: str, wanted: int) -> list[AssociationDecision]:
+    """Wait for association's answers to DayMOPS."""
+    deadline = time.monotonic() + 120.0
+    while True:
+        answers = [d for d in events_of(bootstrap, "association-log") if d.correction is not None]
+        if len(answers) >= wanted:
+            return answers
+        assert time.monotonic() < deadline, f"{len(answers)} of {wanted} decisions were answered"
 
 
 def _grown(bootstrap: str) -> dict[str, list[int]]:
@@ -159,3 +188,31 @@ def test_every_tracklet_has_one_holder_and_every_detection_one_held_tracklet(obs
     held = [one for one in kept if one.holder is not None]
     members = [member for one in held for member in one.dia_source_ids]
     assert len(members) == len(set(members)) > 0
+
+
+def test_every_decision_of_daymops_has_one_answer_of_association(observed: Observed) -> None:
+    decided = [(one.day_obs, one.sequence) for one in observed.daymops]
+    assert [(one.day_obs, one.sequence) for one in observed.corrections] == decided
+    (night,) = [one for one in observed.corrections if one.day_obs == observed.summary["day_obs"]]
+    assert night.correction is not None
+    assert night.correction.verdicts.rows > 0
+    before = [one for one in observed.corrections if one.day_obs < observed.summary["day_obs"]]
+    assert all(one.moving.rows == one.diasources.rows == 0 for one in before)  # nothing of ours was observed then
+
+
+def test_each_detection_has_one_owner_and_each_asteroid_its_record(observed: Observed) -> None:
+    events = observed.sources.values()
+    assert len(observed.sources) == observed.summary["diasources"]
+    assert all((one.dia_object_id == 0) != (one.ss_object_id == 0) for one in events)
+    held: dict[int, int] = {}
+    for one in events:
+        if one.ss_object_id:
+            held[one.ss_object_id] = held.get(one.ss_object_id, 0) + 1
+    assert held
+    records = {number: decode_record(one.record, "ssObject") for number, one in observed.ss_objects.items()}
+    assert {number: record["nObs"] for number, record in records.items()} == held
+    names = {int(row["ss_object_id"]): row["designation"] for row in observed.orbits}
+    for number, record in records.items():
+        assert record["designation"] == names[number]
+        assert record["MOIDEarth"] > 0
+        assert record["tisserand_J"] > 0
