@@ -12,6 +12,7 @@ from processors.single_frame.errors import TooFewStarsError
 from processors.single_frame.psf import PsfModel, polynomial_terms
 from processors.single_frame.shapes import measure_shapes
 from processors.single_frame.splines import place_splines, shift_stamps
+from processors.single_frame.wings import steady_wings
 
 __all__ = ["StarStamps", "cut_stamps", "fit_psf", "order_for", "stamp_half"]
 
@@ -189,6 +190,11 @@ def _solve(
     ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(terms.shape[1])
     solution = np.linalg.solve(normal + ridge + 1e-300 * np.eye(terms.shape[1]), right[..., None])[..., 0]
     coefficients = _tame(solution.T.reshape(-1, size, size), fwhm)
+    weights = np.median(flat, axis=1)
+    share, total = weights / fluxes, float(weights.sum())
+    pixel = float(np.sqrt(np.median(stamps.variance)))
+    errors = (pixel * float(np.sqrt(np.sum(share**2))) / total, pixel * float(share.sum()) / total)
+    coefficients = steady_wings(coefficients, fwhm, errors)
     return _normalised(coefficients, order, shape, len(x))
 
 
