@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas import events
+from schemas import avro, events
 from schemas.public import record_dtype
 from schemas.tables import NO_ROWS, Table
 from streams.quality.clock import NightClock, checked
@@ -84,3 +84,8 @@ def test_own_discoveries_do_not_judge() -> None:
 def test_the_night_keeps_so_many_asteroids_and_no_more() -> None:
     clock, _ = checked(NightClock(), decision(1, names(1, 500)))
     assert len(clock.residuals) == 300
+
+
+def test_the_state_comes_back_from_its_snapshot() -> None:
+    state, _ = fold(QualityState(), decision(1, names(1, 20)), "i")
+    assert avro.decode(QualityState, avro.encode(state)) == state
