@@ -68,13 +68,11 @@ def hypothesis() -> Figure:
     figure, axes = _figure(3)
     _scatter(axes[0], pool.vector[true], pool.vector[true], owner[true])
     axes[0].set_title("where the tracklets were seen", fontsize=9)
-    for panel, (distance, title) in zip(
-        axes[1:], ((4.2, "supposed 4.2 au away"), (1.65, "supposed 1.65 au away")), strict=True
-    ):
+    for panel, (distance, title) in zip(axes[1:], ((0.5, "if 0.5 au away"), (1.65, "if 1.65 au away")), strict=True):
         places, which = _arrived(window, distance)
         kept = np.isin(which, true)
         _scatter(panel, places[kept], pool.vector[true], owner[which[kept]])
-        panel.set_title(f"where they arrive, {title}", fontsize=9)
+        panel.set_title(f"their arrivals, {title}", fontsize=9)
     return figure
 
 
@@ -108,9 +106,9 @@ def pool() -> Figure | None:
     if not any(chosen.values()):
         return None
     figure, (left, right) = _figure(2)
+    names = [f["name"] for f in max((m["families"] for m in chosen.values() if m), key=len)]
     for number, (size, m) in enumerate((s, m) for s, m in chosen.items() if m):
-        names = [f["name"] for f in m["families"]]
-        place = np.arange(len(names))
+        place = np.array([names.index(f["name"]) for f in m["families"]])
         if all("pool" in f for f in m["families"]):
             left.semilogy(
                 place, [f["pool"] for f in m["families"]], "o-", color=(BLUE, RED)[number], label=f"size {size}"
@@ -122,8 +120,8 @@ def pool() -> Figure | None:
             color=(BLUE, RED)[number],
             label=f"size {size}",
         )
-        for axes in (left, right):
-            axes.set_xticks(place, names, rotation=35, ha="right", fontsize=8)
+    for axes in (left, right):
+        axes.set_xticks(np.arange(len(names)), names, rotation=35, ha="right", fontsize=8)
     left.set_ylabel("free tracklets afterwards", fontsize=8)
     right.set_ylabel("CPU seconds", fontsize=8)
     right.set_yscale("log")
@@ -155,7 +153,8 @@ def found() -> Figure | None:
     left.set_xticks(np.arange(4), ["main belt", "Trojans", "distant", "near Earth"], fontsize=8)
     left.set_ylim(60, 100.5)
     left.set_ylabel("found of the findable, %", fontsize=8)
-    left.legend(fontsize=7, loc="lower left")
+    if left.containers:
+        left.legend(fontsize=7, loc="lower left")
     _lost(right, measured)
     return figure
 
@@ -176,13 +175,14 @@ def _lost(axes: Axes, measured: dict[str, dict[str, Any]]) -> None:
             )
     axes.set_xlabel("distance to the Sun, au", fontsize=8)
     axes.set_ylabel("greatest rate, degrees a day", fontsize=8)
-    axes.legend(fontsize=7)
+    if axes.lines:
+        axes.legend(fontsize=7)
 
 
 def nights() -> Figure | None:
     """What each night costs, beside the whole window at once, and how the links grow."""
     measured = _surveys("*-plain-*-nightly.json")
-    chosen = {size: next((n for n in measured if n[0] == size), None) for size in "ML"}
+    chosen = {size: next((n for n in measured if n[0] == size and "nights" in measured[n]), None) for size in "ML"}
     if not any(chosen.values()):
         return None
     figure, (left, right) = _figure(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from processors.moving_objects.linking_batch import Links, link_detections
 from processors.moving_objects.linking_candidates import Candidates, concatenated, fitted, limits_of, states
 from processors.moving_objects.merging import merged, proximity_pairs, unlinked
 from processors.moving_objects.tracklets import form_tracklets
-from tests.support.small_survey import BEGIN_MJD, SmallSurvey, small_survey
+from tests.support.small_survey import BEGIN_MJD, SmallSurvey, observer_at, small_survey
 
 SURVEY = small_survey(seed=4021)
 LINKS = link_detections(SURVEY.detections, SURVEY.observers)
@@ -192,3 +194,40 @@ def test_links_far_from_each_other_are_no_pairs_to_join() -> None:
     assert len(proximity_pairs(links.unknowns[:0], links.axes[:0])[0]) == 0
     assert detection_vectors(no_detections()).shape == (0, 3)
     assert states(links, window.view).shape == (len(links), 6)
+
+
+def test_two_threads_at_once_give_what_one_gives() -> None:
+    with ThreadPoolExecutor(2) as both:
+        runs = [both.submit(link_detections, SURVEY.detections, SURVEY.observers) for _ in range(2)]
+    for run in runs:
+        assert same(run.result(), LINKS)
+        assert run.result().states.tobytes() == LINKS.states.tobytes()
+
+
+@pytest.mark.parametrize("distance", [33.0, 41.0, 46.0, 49.0, 80.0])
+@pytest.mark.parametrize("sigmas", [-2.0, 0.0, 2.0])
+def test_distant_tracklets_whose_rates_are_noisy_arrive(distance: float, sigmas: float) -> None:
+    """A distant object's rate is parallax: only about its own distance is the orbit an ellipse, wherever in the cell that is."""
+    epoch, noise = BEGIN_MJD + 7.0, np.radians(6.0 / 3600.0)
+    view = observer_at(np.array([epoch]))[0]
+    away = view[:3] / np.linalg.norm(view[:3])
+    along = np.cross([0.0, -np.sin(0.41), np.cos(0.41)], away)
+    state = np.concatenate([distance * away, np.sqrt(2.9591220828e-4 / distance) * along])
+    for days in (-6.0, 5.0):
+        seen = [
+            np.asarray(two_body(state, days + part))[0, :3] - observer_at(np.array([epoch + days + part]))[0, :3]
+            for part in (-0.01, 0.01)
+        ]
+        first, last = (one / np.linalg.norm(one) for one in seen)
+        middle = (first + last) / np.linalg.norm(first + last)
+        rate = (last - first) / 0.02
+        rate = rate + sigmas * noise * rate / np.linalg.norm(rate)
+        out, which = np.empty((1, ARRIVAL), np.float32), np.empty(1, np.int64)
+        arrived = [
+            arrivals(
+                np.array([epoch + days]), middle[None], rate[None], np.array([noise]), observer_at(np.array([epoch + days])), view,
+                epoch, cell.numbers(), out, which,
+            )
+            for cell in cells_of(families()[0], 7.0)
+        ]  # fmt: skip
+        assert max(arrived) == 1
