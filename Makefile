@@ -48,7 +48,7 @@ types: $(READY)
 bench: $(READY)  ## Measure our CPU and errors beside peers; ONLY="psf warp" measures some of them
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 
-train-reliability: $(READY)  ## Train the reliability model on simulated scenes (15 CPU minutes) and write its report
+train-reliability: $(READY)  ## Train the reliability model on simulated scenes (12 CPU minutes) and write its report
 	$(BIN)/python -m tests.training
 
 docs: $(READY)  ## Write the generated reference pages and pictures again

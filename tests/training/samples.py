@@ -14,15 +14,19 @@ what lies near a change without being it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from infra.telescope import imaging_scenes
 from infra.telescope.imaging_scenes import ImagingScene
+from processors.differencing import reliability_features as features_module
 from processors.differencing.detection import detect_peaks, psf_response
 from processors.differencing.fitting import fit_point_sources
 from processors.differencing.layers import ScienceImage
@@ -35,7 +39,7 @@ from processors.differencing.subtraction import checked_science, psf_sigma, subt
 from processors.differencing.templates import Template
 from schemas.masks import MaskPlane
 
-__all__ = ["SAMPLE_DTYPE", "label_sources", "sample_scene", "table_of"]
+__all__ = ["SAMPLE_DTYPE", "label_sources", "sample_scene", "source_digest", "table_of"]
 
 SAMPLE_DTYPE = np.dtype(
     [("scene", "U12"), ("seed", "<i4"), ("regime", "U8"), ("kind", "U12"), ("label", "i1"), ("x", "<f8"), ("y", "<f8")]
@@ -95,6 +99,16 @@ def sample_scene(scene: ImagingScene, regimes: Sequence[str] = ("deployed", "pla
         bare = _bare_difference(image, template)
         parts.append(_thinned(_labelled(scene, bare, *_peaks(bare), rays, "bare")))
     return np.concatenate(parts)
+
+
+def source_digest() -> str:
+    """Return the sha256 of the modules that sources are drawn with: with another one features differ a little, and so does the model."""
+    folders = [Path(module.__file__ or "").parent for module in (imaging_scenes, features_module)]
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def table_of(rows: Rows) -> NDArray[np.float32]:
