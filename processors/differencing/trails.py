@@ -25,8 +25,14 @@ _WIDTHS = (0.75, 1.0, 1.4, 2.2)
 _SHORTEST = 0.02
 """Length, in pixels, of what stands for a point."""
 
-_ACROSS = 10.0
+_ACROSS = 8.0
 """Half width of the band of pixels that a fit reads, pixels."""
+
+_ENOUGH = 0.01
+"""Gain of chi squared below which a fit has converged: a tenth of an error."""
+
+_LONG = 25.0
+"""Length, pixels, from which a trail is no point whatever the fit says."""
 
 _SQRT2 = math.sqrt(2.0)
 
@@ -183,6 +189,11 @@ def _trail(along: float, across: float, length: float, mixture: Any, out: Any) -
         if weight <= 0.0 or abs(across) > 6 * sigma or abs(along) > 0.5 * length + 6 * sigma:
             continue
         cross = weight * _gauss(across, sigma)
+        if abs(along) + 5 * sigma < 0.5 * length:
+            out[0] += cross / length
+            out[2] -= cross / length * across / (sigma * sigma)
+            out[3] -= cross / (length * length)
+            continue
         first, last = along + 0.5 * length, along - 0.5 * length
         inside = 0.5 * (math.erf(first / (_SQRT2 * sigma)) - math.erf(last / (_SQRT2 * sigma)))
         head, tail = _gauss(first, sigma), _gauss(last, sigma)
@@ -194,17 +205,25 @@ def _trail(along: float, across: float, length: float, mixture: Any, out: Any) -
 
 
 @njit(cache=True)
+def _stretched(x: float, y: float, a: Any) -> Any:
+    """Return a trail's vector in stretched coordinates: itself, its length and its direction."""
+    vx, vy = a[0, 0] * x + a[0, 1] * y, a[1, 0] * x + a[1, 1] * y
+    size = math.sqrt(vx * vx + vy * vy)
+    if size == 0.0:
+        return vx, vy, _SHORTEST, 1.0, 0.0
+    return vx, vy, max(size, _SHORTEST), vx / size, vy / size
+
+
+@njit(cache=True)
 def _half_trail(
     dx: float, dy: float, vector: Any, place: float, part: float, psf: Any, part_slopes: Any, out: Any
 ) -> None:
-    """Fill value and slopes by x, y and vector of a piece of a trail of flux 1.
+    """Fill value and slopes by x, y and vector of a piece of a trail of flux 1; ``vector`` is the trail's as `_stretched` gives it.
 
     The piece's middle lies at ``place`` along the vector from the trail's, its length is ``part`` of the vector's.
     """
     mixture, a = psf
-    vx, vy = a[0, 0] * vector[0] + a[0, 1] * vector[1], a[1, 0] * vector[0] + a[1, 1] * vector[1]
-    length = max(math.sqrt(vx * vx + vy * vy), _SHORTEST)
-    ux, uy = (vx / length, vy / length) if vx != 0.0 or vy != 0.0 else (1.0, 0.0)
+    vx, vy, length, ux, uy = vector
     x, y = a[0, 0] * dx + a[0, 1] * dy - place * vx, a[1, 0] * dx + a[1, 1] * dy - place * vy
     along, across = x * ux + y * uy, -x * uy + y * ux
     _trail(along, across, part * length, mixture, part_slopes)
@@ -232,6 +251,7 @@ def _add_plane(planes: Any, values: Any, psf: Any, told: Any, minus: bool, band:
         weights[0], weights[1] = 0.5 * (1 + share), -0.5 * (1 - share)
     else:
         shift_x, shift_y = 0.0, 0.0
+    vector = _stretched(values[3], values[4], psf[1])
     chi2, used = 0.0, 0
     wide, high = abs(ux) * reach + abs(uy) * _ACROSS, abs(uy) * reach + abs(ux) * _ACROSS
     for row in range(max(0, int(y0 - high)), min(image.shape[0], int(y0 + high) + 2)):
@@ -244,7 +264,7 @@ def _add_plane(planes: Any, values: Any, psf: Any, told: Any, minus: bool, band:
             for half in range(1 if whole else 2):
                 side = 2.0 * half - 1.0
                 dx, dy = column - values[0] - 0.5 * side * shift_x, row - values[1] - 0.5 * side * shift_y
-                _half_trail(dx, dy, values[3:], side * place, part, psf, work, piece)
+                _half_trail(dx, dy, vector, side * place, part, psf, work, piece)
                 for i in range(5):
                     slope[i] += weights[half] * piece[i]
             residual = image[row, column] - values[2] * slope[0]
@@ -294,7 +314,7 @@ def _descend(planes: Any, values: Any, psfs: Any, told: Any, count: int, band: A
                 more, some = _add_plane(planes[k], trial, psfs[k], told, k == 1, band, normal, right)
                 score, used = score + more, used + some
         if score <= best:
-            small = best - score < 1e-3
+            small = best - score < _ENOUGH
             for i in range(5):
                 for j in range(i):
                     normal[j, i] = normal[i, j]
@@ -339,6 +359,9 @@ def _fit_all(planes: Any, psfs: Any, told: Any, used: Any, out: Any) -> None:
             elif stage in (2, 4):
                 place[3:] *= -1.0
             free = 3 if stage == 0 else 5 if stage == 3 else 0
+            if stage == 0 and length > _LONG:
+                # A point describes one PSF's length of such a trail; fitting it to the whole band would cost as much as the trail.
+                place[2], free = place[2] * 2 * _ACROSS / length, 0
             score, some, found = _descend(planes, place, own, told, count, band, free, equations)
             if stage == 0:
                 chi2[n, 1] = score

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from infra.fits_io import read_raw, read_table, write_image
 from infra.parquet import to_parquet
 from processors.detector import DetectorInputs, DetectorProducts, process_detector
+from processors.differencing.snap_consistency import SNAP_DTYPE
 from processors.single_frame.errors import BadHeaderError
 from processors.single_frame.frames import RawFrame, parse_raw
 from schemas.camera import Detector, load_camera
@@ -30,6 +31,12 @@ __all__ = ["CcdReport", "run"]
 STEPS = ("read", "single_frame", "difference", "reliability", "fakes", "forced", "write")
 """In the order in which they are done."""
 
+SNAP_UNITS = {
+    name: "arcsec" if name.endswith("_arcsec") else "deg" if name.endswith("_deg") else "none"
+    for name in SNAP_DTYPE.names or ()
+}
+"""Units of what the snaps say of each source."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -38,7 +45,7 @@ class CcdReport:
     """What was written and what was found."""
 
     files: Mapping[str, Path]
-    """image, sources, diasources, votable, forced (with positions only), metrics, page."""
+    """image, sources, diasources, votable, snaps (of two snaps only), forced (with positions only), metrics, page."""
     metrics: Mapping[str, float]
     """Metrics of the CCD, and CPU seconds of each step."""
     template: str
@@ -176,6 +183,9 @@ def _write(products: DetectorProducts, out_dir: Path, stem: str) -> dict[str, Pa
     files["sources"].write_bytes(to_parquet(image.sources))
     files["diasources"].write_bytes(to_parquet(result.sources, field_units("diaSource")))
     _votable(result.sources).write(files["votable"], format="votable", overwrite=True)
+    if result.snaps is not None:
+        files["snaps"] = out_dir / f"{stem}-snaps.parquet"
+        files["snaps"].write_bytes(to_parquet(result.snaps, SNAP_UNITS))
     if products.forced is not None:
         files["forced"] = out_dir / f"{stem}-forced.parquet"
         files["forced"].write_bytes(to_parquet(products.forced, field_units("diaForcedSource")))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from processors.detector import DetectorProducts
 from processors.differencing.planes import DROPPED_CENTRE, has_plane
+from processors.differencing.snap_consistency import MOTION_SIGMAS, SnapPresence
 
 __all__ = ["write_page"]
 
@@ -119,8 +120,41 @@ def _plots(products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> list
             "Probability that each DIASource is real, by its signal-to-noise.",
             lambda a: _reliability(a, products),
         ),
+        *_snap_plots(products),
         ("difference", "The difference in units of its noise, with the DIASources.", lambda a: _picture(a, products)),
     ]
+
+
+def _snap_plots(products: DetectorProducts) -> list[Plot]:
+    """The plot of a visit of two snaps; nothing for one."""
+    if products.difference.snaps is None:
+        return []
+    sentence = "Part of each DIASource's flux in the first snap: a half for what lasts, 1 or 0 for a flash or a cosmic ray left over."
+    return [("snaps", sentence, lambda a: _snaps(a, products))]
+
+
+def _snaps(axes: Axes, products: DetectorProducts) -> None:
+    told, sources = products.difference.snaps, products.difference.sources
+    assert told is not None
+    labels = {
+        SnapPresence.BOTH: ("both snaps", "tab:blue"),
+        SnapPresence.FIRST: ("first alone", "tab:orange"),
+        SnapPresence.SECOND: ("second alone", "tab:red"),
+        SnapPresence.UNKNOWN: ("not told", "0.6"),
+    }
+    for presence, (label, colour) in labels.items():
+        own = (told["presence"] == presence) & np.isfinite(told["first_share"])
+        axes.errorbar(
+            sources["snr"][own], np.clip(told["first_share"][own], -0.4, 1.4), yerr=told["first_share_error"][own],
+            fmt="o", markersize=3, linewidth=0.6, color=colour, label=f"{label}: {int((told['presence'] == presence).sum())}",
+        )  # fmt: skip
+    moved = told["motion_snr"] > MOTION_SIGMAS
+    glints = int(np.count_nonzero(sources["glint_trail"] == 1))
+    axes.set(
+        xscale="log", xlabel="signal-to-noise", ylabel="part of the flux in the first snap", ylim=(-0.5, 1.5),
+        title=f"{int(moved.sum())} moved between the snaps, {glints} in rows of flashes",
+    )  # fmt: skip
+    axes.legend(fontsize=8)
 
 
 def _save(path: Path, draw: Callable[[Axes], None]) -> None:

@@ -80,6 +80,15 @@ def test_every_source_has_a_reliability_and_the_model_is_named(report: CcdReport
     assert set(table["reliabilityVersion"].to_pylist()) == {f"trees-{document['reliability'][:8]}"}
 
 
+def test_what_the_snaps_say_is_a_table_beside_the_sources(report: CcdReport) -> None:
+    told, sources = pq.read_table(report.files["snaps"]), pq.read_table(report.files["diasources"])
+    assert told["dia_source_id"].to_pylist() == sources["diaSourceId"].to_pylist()
+    metrics = json.loads(report.files["metrics"].read_text())["metrics"]
+    presence = told["presence"].to_pylist()
+    assert metrics["n_both_snaps"] == presence.count(3) > 0
+    assert metrics["n_one_snap"] == presence.count(1) + presence.count(2)
+
+
 def test_the_image_has_a_wcs_that_places_the_sources(report: CcdReport) -> None:
     table = pq.read_table(report.files["diasources"])
     with fits.open(report.files["image"]) as hdus:
