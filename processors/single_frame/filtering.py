@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 __all__ = ["filter_score", "filter_separable", "gaussian_taps", "separate"]
 
 
+NEGLIGIBLE = 1e-5
+"""Singular value, in the largest, of a term that changes no significance by a hundredth of its noise."""
+
+
 def gaussian_taps(sigma: float, reach: float = 3.0) -> NDArray[np.float32]:
     """Return an odd number of weights of a Gaussian, out to ``reach`` sigmas, of sum 1."""
     half = int(np.ceil(reach * sigma))
@@ -19,11 +23,13 @@ def gaussian_taps(sigma: float, reach: float = 3.0) -> NDArray[np.float32]:
 
 
 def separate(kernel: NDArray[Any], rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the best sum of ``rank`` products of a column and a row for a kernel: weights (rank, n) along y and x.
+    """Return the best sum of at most ``rank`` products of a column and a row for a kernel: weights (terms, n) along y and x.
 
-    Singular vectors; their sign is fixed by their largest entry, so that equal kernels give equal weights.
+    Terms that add next to nothing are left out: a Gaussian is one product. Singular vectors; their sign is fixed by their largest
+    entry, so that equal kernels give equal weights.
     """
     u, s, vt = np.linalg.svd(np.asarray(kernel, np.float64))
+    rank = min(rank, max(1, int(np.count_nonzero(s > NEGLIGIBLE * s[0]))))
     along_y, along_x = (u[:, :rank] * np.sqrt(s[:rank])).T, vt[:rank] * np.sqrt(s[:rank])[:, None]
     signs = np.sign(along_y[np.arange(len(along_y)), np.argmax(np.abs(along_y), axis=1)])[:, None]
     return (

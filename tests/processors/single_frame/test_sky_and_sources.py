@@ -10,6 +10,7 @@ from photutils.aperture import CircularAperture, aperture_photometry
 from processors.single_frame.background import measure_background
 from processors.single_frame.detection import detect, gaussian_stamp, significance_map
 from processors.single_frame.errors import SaturatedDetectorError
+from processors.single_frame.filtering import separate
 from processors.single_frame.measurement import (
     SOURCE_DTYPE,
     collect_planes,
@@ -140,6 +141,17 @@ def score_of(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     variance = np.full(image.shape, 636.0, np.float32)
     kernel = moffat_model(shape=image.shape).at(0, 0)
     return significance_map(image, variance, np.zeros(image.shape, bool), kernel)
+
+
+def test_a_kernel_takes_no_more_products_than_it_needs() -> None:
+    round_kernel, skewed = (
+        gaussian_stamp(4.0),
+        gaussian_stamp(4.0) + 0.2 * np.roll(gaussian_stamp(5.0)[2:-2, 2:-2], 2, 0),
+    )
+    for kernel, terms in ((round_kernel, 1), (skewed, 2)):
+        along_y, along_x = separate(kernel, 2)
+        assert len(along_y) == terms
+        np.testing.assert_allclose(np.einsum("ri,rj->ij", along_y, along_x), kernel, atol=2e-5)
 
 
 def test_nothing_is_detected_where_nothing_can_be_used() -> None:
