@@ -123,8 +123,8 @@ def _report(files: Mapping[str, Path], metrics: Mapping[str, float], notes: list
         print_json({**written, "metrics": dict(metrics), "notes": notes})
         return
     for name, path in files.items():
-        console.print(f"{name:<8} {path}", soft_wrap=True)
+        console.print(f"{name:<10} {path}", soft_wrap=True)
     for name, value in sorted(metrics.items()):
-        console.print(f"  {name:<28}{value:.6g}")
+        console.print(f"  {name:<31} {value:.6g}")
     for note in notes:
         console.print(note)

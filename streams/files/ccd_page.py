@@ -22,6 +22,9 @@ ARROW_MAS = 20.0
 BRIGHT, FARTHEST_MAS = 20.0, 200.0
 """Stars of the quiver: brighter than so many sigmas, and nearer than that to their place; others are blends or too faint to tell."""
 
+MOST_ARROWS, CELLS = 250, 14
+"""Stars up to which each has its arrow; beyond, a grid of so many cells on a side has one each."""
+
 Axes = Any
 Plot = tuple[str, str, Callable[[Axes], None]]
 """Name, sentence below it, and what draws it."""
@@ -171,16 +174,31 @@ def _quiver(axes: Axes, products: DetectorProducts, matched: dict[str, NDArray[A
     rows, columns = products.image.image.shape
     bright = (matched["significance"] > BRIGHT) & (np.hypot(matched["dx"], matched["dy"]) < FARTHEST_MAS)
     matched = {name: values[bright] for name, values in matched.items()}
+    x, y, dx, dy = _averaged(matched, (rows, columns))
     arrows = axes.quiver(
-        matched["x"], matched["y"], matched["dx"], matched["dy"],
+        x, y, dx, dy,
         angles="xy", scale_units="xy", scale=10 * ARROW_MAS / max(rows, columns), width=0.002, color="tab:blue",
     )  # fmt: skip
-    axes.quiverkey(arrows, 0.85, 1.03, ARROW_MAS, f"{ARROW_MAS:g} mas", labelpos="E")
+    axes.quiverkey(arrows, 0.9, -0.08, ARROW_MAS, f"{ARROW_MAS:g} mas", labelpos="E")
     rms = float(np.sqrt(np.mean(matched["dx"] ** 2 + matched["dy"] ** 2) / 2)) if len(matched["x"]) else float("nan")
     axes.set(
-        title=f"{len(matched['x'])} stars above {BRIGHT:g} sigma, {rms:.1f} mas rms per axis", xlim=(0, columns), ylim=(0, rows),
+        title=f"{len(matched['x'])} stars above {BRIGHT:g} sigma, {rms:.1f} mas rms per axis"
+        + ("" if len(x) == len(matched["x"]) else f"; medians of {len(x)} cells"), xlim=(0, columns), ylim=(0, rows),
         xlabel="x (pixels)", ylabel="y (pixels)", aspect="equal",
     )  # fmt: skip
+
+
+def _averaged(
+    matched: dict[str, NDArray[Any]], shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Places and residuals of stars, or where there are too many to be seen, medians over a grid."""
+    names = ("x", "y", "dx", "dy")
+    if len(matched["x"]) <= MOST_ARROWS:
+        return matched["x"], matched["y"], matched["dx"], matched["dy"]
+    side = max(shape) / CELLS
+    cell = (matched["y"] // side).astype(np.int64) * CELLS + (matched["x"] // side).astype(np.int64)
+    x, y, dx, dy = (np.array([np.median(matched[name][cell == c]) for c in np.unique(cell)]) for name in names)
+    return x, y, dx, dy
 
 
 def _psf(axes: Axes, products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> None:
@@ -198,6 +216,10 @@ def _psf(axes: Axes, products: DetectorProducts, matched: dict[str, NDArray[Any]
 
 def _offsets(axes: Axes, matched: dict[str, NDArray[Any]], by: str, label: str) -> None:
     good = np.isfinite(matched[by]) & np.isfinite(matched["offset"])
+    if not good.any():
+        axes.text(0.5, 0.5, f"no star has a {label}", ha="center", va="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+        return
     axes.axhline(0.0, color="0.6", linewidth=1)
     axes.scatter(matched[by][good], 1000 * matched["offset"][good], s=6, color="tab:green")
     axes.set(xlabel=label, ylabel="measured - catalogue (mmag)", ylim=(-150, 150), title=f"{int(good.sum())} stars")
@@ -273,14 +295,16 @@ def _html(products: DetectorProducts, figures: list[tuple[str, str]]) -> str:
         for name, sentence in figures
     )
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{value:.6g}</td></tr>" for name, value in sorted(products.metrics.items())
+        f"<div><dt>{html.escape(name)}</dt><dd>{value:.6g}</dd></div>"
+        for name, value in sorted(products.metrics.items())
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>'
         "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:1500px}"
         "main{display:grid;grid-template-columns:repeat(auto-fit,minmax(430px,1fr));gap:1.5rem}"
         "figure{margin:0}img{width:100%}figcaption{color:#555}"
-        "th{text-align:left;font-weight:normal;padding-right:2rem}td{text-align:right;font-variant-numeric:tabular-nums}"
+        "dl{columns:22rem;column-gap:3rem}dl div{display:flex;justify-content:space-between;break-inside:avoid}"
+        "dd{margin:0;font-variant-numeric:tabular-nums}"
         f"</style><h1>{title}</h1><p>Template {html.escape(Path(products.choice.info.path).name)}.</p>"
-        f"<main>{cells}</main><h2>Figures</h2><table>{rows}</table></html>\n"
+        f"<main>{cells}</main><h2>Figures</h2><dl>{rows}</dl></html>\n"
     )
