@@ -193,9 +193,7 @@ def _first_range(t: float, u: Any, w: Any, observer: Any, view: Any, cell: Any) 
 
 
 @njit(cache=True)
-def _bound_at(
-    gamma: float, u: Any, w: Any, observer: Any, rho: float, rho_dot: float, noise: float, cell: Any
-) -> bool:
+def _bound_at(gamma: float, u: Any, w: Any, observer: Any, rho: float, rho_dot: float, noise: float, cell: Any) -> bool:
     """Whether some rate of the distance in the cell makes the orbit an ellipse at one inverse distance."""
     scale = cell[0] / gamma
     far, slack = rho * scale, cell[3] / gamma
