@@ -52,7 +52,9 @@ VISIT_THRESHOLDS: tuple[Threshold, ...] = (
     Threshold(metric="detectors_failed_fraction", warning=0.001, bad=0.1, meaning="detectors failed"),
     Threshold(metric="latency_p98_s", warning=60.0, bad=120.0, meaning="alerts came late"),
     Threshold(metric="psf_fwhm_arcsec_median", warning=1.5, bad=2.5, meaning="the seeing was poor"),
-    Threshold(metric="clock_slip_s", warning=0.5, bad=2.0, meaning="known asteroids are all ahead or all behind in time"),
+    Threshold(
+        metric="clock_slip_s", warning=0.5, bad=2.0, meaning="known asteroids are all ahead or all behind in time"
+    ),
 )
 """Limits of a visit: 60 s and 120 s are OTT1's design and minimum (LSE-61); a clock that slips by 2 s puts a near-Earth object of
 10 degrees a day 0.8" off."""

@@ -114,7 +114,9 @@ def build_ephemerides(
         slope=kept["g"],
         factors=factors_of(covariances_of(kept)),
     )
-    catalogue, _ = build_night(solar_system, observatory(code), orbits, middle, memory_limit_bytes=int(memory_limit_bytes))
+    catalogue, _ = build_night(
+        solar_system, observatory(code), orbits, middle, memory_limit_bytes=int(memory_limit_bytes)
+    )
     refused = len(rows) - len(catalogue)
     log.info("ephemerides built", day_obs=day_obs, objects=len(catalogue), refused=refused)
     return EphemerisCatalogue(
