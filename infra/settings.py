@@ -187,7 +187,6 @@ class AlertSettings(_Section):
 
     topic: str = "lsst-alerts-v11"
     cutout_pixels: int = Field(default=31, ge=5)
-    reliability_cut: float | None = None
 
 
 class Settings(BaseSettings):
