@@ -25,7 +25,7 @@ import numpy as np
 
 from processors.association.decide import match_visit
 from processors.association.fold import regrouped
-from processors.association.history import Blocks, Changes, History, overlay
+from processors.association.history import Blocks, ChangedBlocks, Changes, History
 from processors.association.ownership import RELEASED
 from processors.association.rules import Rules
 from processors.association.updates import accepted_rows
@@ -155,7 +155,7 @@ def correct(
     changes = regrouped(blocks, free[:0], number, released=released, as_of_mjd=asked.over_mjd_tai, rules=rules)
     lost = np.unique(released["diaObjectId"][released["diaObjectId"] != 0])
     founded = _join(free, blocks, changes, (number, asked.over_mjd_tai), rules)
-    closed = lost[~History(overlay(blocks, changes)).alive(lost)]
+    closed = lost[~History(ChangedBlocks(blocks, changes)).alive(lost)]
     return AssociationDecision(
         instrument=asked.instrument,
         visit=day_visit(asked.day_obs),
@@ -194,7 +194,7 @@ def _join(free: Array, blocks: Blocks, changes: Changes, made: tuple[int, float]
     number, as_of_mjd = made
     founded: list[int] = []
     for visit in np.unique(free["visit"]).tolist():
-        view = History(overlay(blocks, changes))
+        view = History(ChangedBlocks(blocks, changes))
         here = np.flatnonzero(free["visit"] == visit)
         home = view.alive(free["diaSourceId"][here])
         free["diaObjectId"][here[home]] = free["diaSourceId"][here[home]]
@@ -203,7 +203,7 @@ def _join(free: Array, blocks: Blocks, changes: Changes, made: tuple[int, float]
             matched = match_visit(free[others], view, visit, rules=rules)
             free["diaObjectId"][others] = matched.object_ids
             founded += matched.founded.tolist()
-        changes |= regrouped(overlay(blocks, changes), free[here], number, as_of_mjd=as_of_mjd, rules=rules)
+        changes |= regrouped(ChangedBlocks(blocks, changes), free[here], number, as_of_mjd=as_of_mjd, rules=rules)
     return founded
 
 

@@ -20,6 +20,7 @@ from processors.association.history import (
     SOURCE_ROW,
     STORAGE_ORDER,
     Blocks,
+    ChangedBlocks,
     Changes,
     FoldedDecision,
     History,
@@ -27,7 +28,6 @@ from processors.association.history import (
     month_key,
     month_of,
     object_key,
-    overlay,
     pack_decisions,
     pack_number,
     pack_rows,
@@ -94,7 +94,7 @@ def fold(
     changes = regrouped(
         blocks, sources, number, forced=forced, released=_released(decision), as_of_mjd=_as_of(decision), rules=rules
     )
-    changes |= owned(History(overlay(blocks, changes)), decision, number)
+    changes |= owned(History(ChangedBlocks(blocks, changes)), decision, number)
     record = FoldedDecision(sequence=decision.sequence, number=number, detectors=tuple(detectors))
     changes[visit_key(decision.visit)] = pack_decisions(sorted((*before, record), key=lambda one: one.sequence))
     changes[COUNT_KEY] = pack_number(number + 1)
@@ -133,14 +133,16 @@ def regrouped(
     forced = np.zeros(0, forced_source_dtype()) if forced is None else forced
     released = np.zeros(0, RELEASED) if released is None else released
     changes = taken_away(History(blocks), released, number)
-    view = History(overlay(blocks, changes))
+    view = History(ChangedBlocks(blocks, changes))
     place, own = _placed(view, sources, forced, released)
     changes |= own
     changes |= _appended(view, _source_rows(sources, number), place, (b"s", "diaSourceId"))
     changes |= _appended(view, _forced_rows(forced, number), place, (b"f", "diaForcedSourceId"))
     touched = _touched(sources, released)
     if len(touched):
-        changes |= _heads(History(overlay(blocks, changes)), touched, place.of(touched), as_of_mjd, (number, rules))
+        changes |= _heads(
+            History(ChangedBlocks(blocks, changes)), touched, place.of(touched), as_of_mjd, (number, rules)
+        )
     return changes
 
 

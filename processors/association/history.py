@@ -53,7 +53,7 @@ __all__ = [
     "head_key",
     "month_key",
     "object_key",
-    "overlay",
+    "ChangedBlocks",
     "pack_number",
     "visit_key",
 ]
@@ -160,7 +160,7 @@ class Blocks(Protocol):
 
 
 class MemoryBlocks:
-    """Blocks in a dictionary, for notebooks, tests and overlays."""
+    """Blocks in a dictionary, for notebooks and tests."""
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
@@ -388,12 +388,9 @@ def _checked(value: bytes, dtype: np.dtype[Any]) -> bytes:
     return value
 
 
-def overlay(blocks: Blocks, changes: Mapping[bytes, bytes | None]) -> Blocks:
-    """Return blocks as they will be once the changes are applied."""
-    return _Overlay(blocks, changes)
+class ChangedBlocks:
+    """Blocks as they will be once changes are applied."""
 
-
-class _Overlay:
     def __init__(self, blocks: Blocks, changes: Mapping[bytes, bytes | None]) -> None:
         self._blocks, self._changes = blocks, changes
 

@@ -87,7 +87,7 @@ class TileFilters:
             step * (np.arange(-1, count + 1) + 0.5) - 0.5
             for step, count in zip(grid.step, (grid.rows, grid.columns), strict=True)
         )
-        images = np.empty((len(y_nodes), len(x_nodes), 2 * half + 1, 2 * half + 1))
+        images = np.zeros((len(y_nodes), len(x_nodes), 2 * half + 1, 2 * half + 1))
         for tile in grid:
             psf = resize_psf(model.at(float(x_nodes[tile.column + 1]), float(y_nodes[tile.row + 1])), own)
             images[tile.row + 1, tile.column + 1] = whitening[tile.row][tile.column].psf(psf, half)
