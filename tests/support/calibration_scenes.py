@@ -118,15 +118,8 @@ def make_visit_scene(name: str, seed: int, size: tuple[int, int], *, folder: Pat
         sky=sky,
         references=_references(scene),
         exposures=exposures,
-        scale=float(scale) * _enclosed(scene),
+        scale=float(scale),
     )
-
-
-def _enclosed(scene: ImagingScene) -> float:
-    """Share of a star's light within the PSF's square: the scene's electrons per nJy count all of it."""
-    from infra.telescope.imaging_scenes.light import enclosed
-
-    return enclosed(scene.studio.science, scene.science.psf.half)
 
 
 def _references(scene: ImagingScene) -> NDArray[np.void]:

@@ -13,7 +13,15 @@ from infra.telescope.response import FULL_WELL_E, SATURATION_SHARE, read_out_vie
 from schemas.camera import Detector
 from schemas.masks import MaskPlane
 
-__all__ = ["expose_template", "expose_visit", "frame_coadd", "frame_visit", "ideal_point_error", "read_noise_map"]
+__all__ = [
+    "expose_template",
+    "expose_visit",
+    "frame_coadd",
+    "frame_visit",
+    "ideal_point_error",
+    "read_noise_map",
+    "saturates",
+]
 
 EDGE_PIXELS = 5
 """Border marked EDGE, as the pipeline marks it."""
@@ -32,6 +40,11 @@ def read_noise_map(detector: Detector, random: np.random.Generator) -> _Image:
     for amplifier in detector.amplifiers:
         read_out_view(image, amplifier)[...] = np.sqrt(2.0) * random.uniform(6.0, 8.5)
     return image
+
+
+def saturates(light: _Image) -> NDArray[np.bool_]:
+    """Tell which pixels of a visit fill up, grown as masks are; where their charge bleeds to is not told."""
+    return _grown(light > np.float32(2 * SATURATION_SHARE * FULL_WELL_E), SATURATION_GROWTH)
 
 
 def expose_visit(
@@ -58,7 +71,7 @@ def expose_visit(
     mask[-EDGE_PIXELS:] |= np.uint16(MaskPlane.EDGE)
     mask[:, :EDGE_PIXELS] |= np.uint16(MaskPlane.EDGE)
     mask[:, -EDGE_PIXELS:] |= np.uint16(MaskPlane.EDGE)
-    scale = np.float32(view.throughput)
+    scale = np.float32(view.calibration)
     return frame_visit(counts / scale, variance / scale**2, mask, view, sky), saturated
 
 
@@ -79,7 +92,7 @@ def expose_template(light: _Image, view: View, sky: float, epochs: int, random: 
     power = light + np.float32(TEMPLATE_READ_NOISE_E**2)
     light += np.sqrt(power) * drawn.noise
     light -= np.float32(sky)
-    scale = np.float32(view.throughput)
+    scale = np.float32(view.calibration)
     mask = np.where(saturated, np.uint16(MaskPlane.SAT), np.uint16(0)).astype(np.uint16)
     return frame_coadd(light / scale, power * drawn.variance / scale**2, mask, view, drawn.factor, epochs)
 
@@ -92,7 +105,7 @@ def frame_visit(image: _Image, variance: _Image, mask: NDArray[np.uint16], view:
         mask=mask,
         psf=TruePsf(field=view.psf, width=view.sky.width, height=view.sky.height),
         wcs=view.sky,
-        electrons_per_nanojansky=view.throughput,
+        electrons_per_nanojansky=view.calibration,
         sky_electrons=sky,
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from infra.telescope.artefacts import TRAIL_ELECTRONS, trail_light
 from infra.telescope.imaging_scenes.geometry import PixelSky
 from infra.telescope.imaging_scenes.objects import Static, place
-from infra.telescope.imaging_scenes.products import Streak
+from infra.telescope.imaging_scenes.products import PSF_HALF, Streak
 from infra.telescope.optics import NEUTRAL_COLOUR
 from infra.telescope.paint import paint_points, stamp_radius
 from infra.telescope.profile import FieldPsf, PsfShapes
@@ -46,6 +46,12 @@ class View:
     sky: PixelSky
     psf: FieldPsf
     throughput: float
+    """Electrons that a source of 1 nJy leaves in all."""
+
+    @property
+    def calibration(self) -> float:
+        """Electrons per nJy of a calibrated image: those within the PSF's image, whose sum is 1, so that fits of it give fluxes."""
+        return self.throughput * enclosed(self, PSF_HALF)
 
     def shapes(self, x: _Floats, y: _Floats) -> PsfShapes:
         """Return the PSF's shapes at pixels."""
@@ -61,11 +67,11 @@ class View:
 
 
 def enclosed(view: View, half: int) -> float:
-    """Return the share of a point's light that falls within a square of ``2 half + 1`` pixels in the image's middle."""
+    """Return the share of a point's light that an image of the PSF of ``2 half + 1`` pixels holds, in the view's middle."""
     image = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     centre = np.array([float(half)])
     middle = view.shapes(np.array([(view.sky.width - 1) / 2]), np.array([(view.sky.height - 1) / 2]))
-    paint_points(image, centre, centre, np.array([1.0]), middle, np.array([4 * half]))
+    paint_points(image, centre, centre, np.array([1.0]), middle, np.array([half + 1]))
     return float(image.sum(dtype=np.float64))
 
 

@@ -15,7 +15,7 @@ from infra.telescope.profile import FieldPsf
 __all__ = ["PSF_HALF", "CalibratedImage", "CoaddImage", "SceneTruth", "Streak", "TruePsf"]
 
 PSF_HALF = 20
-"""Half size of PSF images, pixels; a source's flux is its light within that square (the calibration's aperture correction)."""
+"""Half size of PSF images, pixels."""
 
 _Image = NDArray[np.float32]
 
@@ -51,6 +51,7 @@ class CalibratedImage:
     psf: TruePsf
     wcs: PixelSky
     electrons_per_nanojansky: float
+    """Those within the PSF's image, so that fits of the PSF, whose sum is 1, give the flux of all light."""
     sky_electrons: float
     """Mean electrons of sky per pixel of both snaps."""
 

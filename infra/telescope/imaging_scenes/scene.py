@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from infra.telescope.chance import generator
 from infra.telescope.imaging_scenes.calibrated import (
@@ -16,6 +16,7 @@ from infra.telescope.imaging_scenes.calibrated import (
     expose_visit,
     ideal_point_error,
     read_noise_map,
+    saturates,
 )
 from infra.telescope.imaging_scenes.light import (
     View,
@@ -32,6 +33,9 @@ from infra.telescope.imaging_scenes.studio import Studio, open_studio
 from infra.telescope.paint import psf_image
 
 __all__ = ["FULL_SIZE", "ImagingScene", "make_scene"]
+
+LEAST_INFORMATION = 1e-4
+"""Part of what empty sky tells that every place tells, so that no change is drawn infinitely bright."""
 
 FULL_SIZE = (4000, 4072)
 """Rows and columns of the camera ``full-ccd``."""
@@ -96,8 +100,9 @@ def make_scene(
     paint_static(light, view, studio.static, studio.static.table["flux"])
     coadd_light = studio.template.blank(studio.sky_electrons)
     paint_static(coadd_light, studio.template, studio.static, studio.static.table["flux"])
-    sigma = _point_error(studio, float(np.mean(read_noise.astype(np.float64) ** 2)))
-    error = _error_map(light, read_noise, view, sigma)
+    blank = studio.sky_electrons + float(np.mean(read_noise.astype(np.float64) ** 2))
+    sigma = _point_error(studio, blank)
+    error = _error_map(light, light + read_noise**2, blank, view, sigma)
     changes = draw_changes(studio.recipe, view.sky, studio.static, error, generator(seed, "imaging", name, "changes"))
     paint_visit_changes(light, view, changes, studio.static)
     paint_streaks(light, studio.detector, studio.streaks)
@@ -110,23 +115,37 @@ def make_scene(
     return ImagingScene(studio=studio, science=science, template=template, truth=truth)
 
 
-def _error_map(light: NDArray[np.float32], read_noise: NDArray[np.float32], view: View, sigma: float) -> Any:
-    """Return a point source's ideal error at every pixel: larger on other objects and where the PSF is wider."""
+def _error_map(
+    light: NDArray[np.float32], power: NDArray[np.float32], blank: float, view: View, sigma: float
+) -> NDArray[np.float32]:
+    """Return a point source's ideal error at every pixel: larger on other objects, where pixels saturate and where the PSF is wider.
+
+    Every pixel tells as much as its variance lets it, by the square of the PSF there, here a Gaussian's; a saturated one nothing.
+
+    Parameters
+    ----------
+    light, power
+        Mean electrons and variance of every pixel.
+    blank, sigma
+        Variance of a pixel of empty sky, and the error there.
+    """
+    told = np.where(saturates(light), np.float32(0.0), np.float32(blank) / power)
+    told = gaussian_filter(told, view.psf.fwhm_pixels / (2.3548 * math.sqrt(2)), truncate=3.0)
+    np.maximum(told, np.float32(LEAST_INFORMATION), out=told)
     step = 8
     blocks = [(np.arange(math.ceil(n / step)) + 0.5) * step - 0.5 for n in light.shape]
     y, x = np.meshgrid(*blocks, indexing="ij")
     coarse = np.asarray(view.shapes(x, y).fwhm / view.psf.fwhm_pixels, np.float32)
     widths = coarse.repeat(step, axis=0).repeat(step, axis=1)[: light.shape[0], : light.shape[1]]
-    power = light + read_noise**2
-    return widths * (np.sqrt(power) * np.float32(sigma / np.sqrt(np.median(power[::7, ::7]))))
+    return widths * np.float32(sigma) / np.sqrt(told)
 
 
-def _point_error(studio: Studio, read_variance: float) -> float:
+def _point_error(studio: Studio, blank: float) -> float:
     """Return the ideal error on empty sky; at the PSF's frequencies resampling leaves the coadd's noise as it was."""
     middle = np.zeros(1)
     science, template = (
         psf_image(view.psf.shapes(middle, middle), 0, PSF_HALF) for view in (studio.science, studio.template)
     )
-    noise = (studio.sky_electrons + read_variance) / studio.science.throughput**2
-    coadd = (studio.sky_electrons + TEMPLATE_READ_NOISE_E**2) / studio.recipe.epochs / studio.template.throughput**2
+    noise = blank / studio.science.calibration**2
+    coadd = (studio.sky_electrons + TEMPLATE_READ_NOISE_E**2) / studio.recipe.epochs / studio.template.calibration**2
     return ideal_point_error(science, template, noise, coadd)

@@ -16,9 +16,9 @@ from infra.telescope.imaging_scenes.geometry import (
     science_pointing,
     template_pointing,
 )
-from infra.telescope.imaging_scenes.light import View, enclosed
+from infra.telescope.imaging_scenes.light import View
 from infra.telescope.imaging_scenes.objects import Static, draw_static
-from infra.telescope.imaging_scenes.products import PSF_HALF, Streak
+from infra.telescope.imaging_scenes.products import Streak
 from infra.telescope.imaging_scenes.recipes import Recipe, recipe_of
 from infra.telescope.optics import field_radius
 from infra.telescope.profile import make_field_psf
@@ -77,11 +77,7 @@ def open_studio(name: str, seed: int, size: tuple[int, int], recipe: Recipe | No
 
 
 def _views(camera: Camera, visit: PlannedVisit, recipe: Recipe, seed: int) -> tuple[View, View]:
-    """Return how visit and template see the sky.
-
-    The throughput counts the light within the PSF's square alone: a source's flux is what PSF photometry of that square,
-    calibrated on stars, gives.
-    """
+    """Return how visit and template see the sky."""
     detector, radius = camera.detectors[0], field_radius(camera)
     still = replace(visit.conditions, snap_shake=(1.0, 1.0))
     sky = PixelSky(pointing=science_pointing(visit), width=detector.width, height=detector.height)
@@ -97,11 +93,7 @@ def _views(camera: Camera, visit: PlannedVisit, recipe: Recipe, seed: int) -> tu
         psf=psf,
         throughput=science.throughput,
     )
-    return _aperture_corrected(science), _aperture_corrected(template)
-
-
-def _aperture_corrected(view: View) -> View:
-    return replace(view, throughput=view.throughput / enclosed(view, PSF_HALF))
+    return science, template
 
 
 def _streaks(count: int, camera: Camera, random: np.random.Generator) -> tuple[Streak, ...]:
