@@ -180,6 +180,8 @@ class DayMopsSettings(_Section):
     """Detections of window and past above which a night is refused; a million takes about a gigabyte."""
     objects_most: int = Field(default=1_000_000, ge=1)
     """Objects of our own above which a night is refused."""
+    states_kept: int = Field(default=4, ge=1)
+    """Newest states (48 MB each with 270,000 detections in the window) that stay in the object store, besides one of fifteen older nights."""
 
 
 class AlertSettings(_Section):

@@ -2,7 +2,8 @@
 
 It reads association's log to notice that a night is over, the events that say so, and its own log. What it knows is which nights were
 decided and where their states are; everything else is in the object store, named by the decisions. A decision counts
-when it is in the log; only then, read from there, do the stores get what it says.
+when it is in the log; only then, read from there, do the stores get what it says, and only then are states removed that
+no night needs any more: whatever is repeated after a crash begins from one that is still there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from processors.moving_objects.day_nights import DayNights, fold_decision
+from processors.moving_objects.day_nights import STATES_KEPT, DayNights, fold_decision, retired_states
 from schemas.events import AssociationDecision, DayMopsDecision, NightEnded
 from schemas.tables import Claim
 from streams.stage import Incoming, Outgoing, StageSpec
@@ -28,6 +29,7 @@ REMEMBERED_NIGHTS = 60
 Decide = Callable[[NightEnded, DayNights, int], DayMopsDecision | None]
 Stored = Callable[[DayMopsDecision], list[Outgoing]]
 Known = Callable[[int], Claim | None]
+Discard = Callable[[tuple[Claim, ...]], tuple[Claim, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class DayMopsState:
     """The last night that association spoke of; 0 for none."""
     firsts: Mapping[str, int] = field(default_factory=dict)
     """Night, as text, to the offset where association's log first speaks of it."""
+    retired: tuple[Claim, ...] = ()
+    """States that no night needs any more and that are not removed yet."""
 
 
 Step = tuple[DayMopsState, list[Outgoing]]
@@ -51,6 +55,8 @@ def daymops_spec(
     stored: Stored,
     known: Known,
     logged: Callable[[DayMopsDecision], None] = lambda _: None,
+    discard: Discard = lambda _: (),
+    states_kept: int = STATES_KEPT,
 ) -> StageSpec[DayMopsState]:
     """Return the stage.
 
@@ -66,6 +72,10 @@ def daymops_spec(
         Gives the claim on the orbits that a night may be compared with.
     logged
         Called with each decision that came back from the log, before its stores are written.
+    discard
+        Removes states from the object store, and returns those that it could not remove.
+    states_kept
+        Newest states that are kept; see `fold_decision`.
     """
 
     def handle(state: DayMopsState, incoming: Incoming, now: float) -> Step:
@@ -77,8 +87,8 @@ def daymops_spec(
         if isinstance(event, NightEnded):
             return _decided(state, event)
         logged(event)
-        nights = fold_decision(state.nights, event)
-        return (state if nights is state.nights else replace(state, nights=nights)), stored(event)
+        state = _folded(state, event)
+        return _cleared(state), stored(event)
 
     def _noticed(state: DayMopsState, decision: AssociationDecision, offset: int) -> Step:
         """Notice which night association is at: a later one ends the one before, a result for an earlier one ends it again."""
@@ -103,8 +113,21 @@ def daymops_spec(
         decision = decide(ended, state.nights, state.firsts.get(str(ended.day_obs), 0))
         if decision is None:
             return state, []
-        nights = fold_decision(state.nights, decision)
-        return replace(state, nights=nights), [Outgoing(topic=LOG_TOPIC, key=instrument, record=decision)]
+        return _folded(state, decision), [Outgoing(topic=LOG_TOPIC, key=instrument, record=decision)]
+
+    def _folded(state: DayMopsState, decision: DayMopsDecision) -> DayMopsState:
+        nights = fold_decision(state.nights, decision, states_kept)
+        if nights is state.nights:
+            return state
+        return replace(state, nights=nights, retired=(*state.retired, *retired_states(state.nights, nights)))
+
+    def _cleared(state: DayMopsState) -> DayMopsState:
+        """Remove what is not needed: the decision is in the log, so is the state that it was folded into."""
+        if not state.retired:
+            return state
+        needed = {claim.sha256 for claim in state.nights.states()}
+        left = discard(tuple(claim for claim in state.retired if claim.sha256 not in needed))
+        return replace(state, retired=left)
 
     return StageSpec(
         stage="daymops",

@@ -91,8 +91,11 @@ class CorrectionScore:
 
 
 def claims_of(decision: DayMopsDecision) -> Iterator[Claim]:
-    """Yield the files that a decision of DayMOPS names."""
+    """Yield the files of a decision of DayMOPS that its readers need.
+
+    The state is none of them: only DayMOPS itself goes on from it, and it removes those that are old.
+    """
     for field in fields(decision):
         value = getattr(decision, field.name)
-        if isinstance(value, Claim):
+        if isinstance(value, Claim) and field.name != "state":
             yield value

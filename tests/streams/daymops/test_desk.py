@@ -13,7 +13,7 @@ from infra.parquet import to_parquet
 from infra.telescope.known_orbits import absolute_magnitude
 from infra.telescope.sky import asteroid_positions
 from processors.moving_objects.day_candidates import NightCandidates, night_by_hand
-from processors.moving_objects.day_nights import DayNights, fold_decision
+from processors.moving_objects.day_nights import DayNights, fold_decision, retired_states
 from processors.moving_objects.day_state import DayRules
 from processors.moving_objects.day_store import state_from_bytes
 from processors.moving_objects.errors import DayTooLargeError, InvalidDetectionsError, NightTooOldError
@@ -35,7 +35,7 @@ NIGHTS = FORTNIGHT.nights()
 
 
 class Log:
-    """A desk with its object store, and the decisions it made."""
+    """A desk with its object store, and the decisions it made; few states are kept, the others are gone."""
 
     def __init__(self, rules: DayRules | None = None) -> None:
         self.objects = ObjectStore.memory()
@@ -53,7 +53,9 @@ class Log:
         decision = self.desk.decide(self.ended(day_obs, rows, **more), self.nights)
         if decision is not None:
             self.decisions.append(decision)
-            self.nights = fold_decision(self.nights, decision)
+            before, self.nights = self.nights, fold_decision(self.nights, decision, 2)
+            for state in retired_states(before, self.nights):
+                self.objects.delete(state)
         return decision
 
     def all_of(self, nights: list[tuple[int, np.ndarray[Any, Any]]]) -> Log:

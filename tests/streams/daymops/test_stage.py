@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,12 @@ class Played:
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int, int]] = []
+        self.discarded: list[str] = []
+        self.fixed: tuple[Claim, ...] = ()
+        """What cannot be removed now."""
         self.spec = daymops_spec(
             "Sim", decide=self.decide, stored=lambda d: [Outgoing(topic="orbit-store", key="x", record=None)],
-            known=lambda _: CLAIM,
+            known=lambda _: CLAIM, discard=self.discard, states_kept=1,
         )  # fmt: skip
         self.state = DayMopsState()
 
@@ -51,6 +55,10 @@ class Played:
         self.asked.append((ended.day_obs, first, ended.association_end))
         own = nights.of(ended.day_obs)
         return None if own else answer(ended)
+
+    def discard(self, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+        self.discarded += [claim.uri for claim in claims if claim not in self.fixed]
+        return tuple(claim for claim in claims if claim in self.fixed)
 
     def take(self, event: Any, offset: int = 0) -> list[Any]:
         incoming = Incoming(topic="t", partition=0, offset=offset, timestamp_s=0.0, key=b"", record=event)
@@ -89,6 +97,42 @@ def test_others_nights_are_left_alone_and_nothing_is_decided_twice() -> None:
     assert len(played.take(decision)) == 1
     assert len(played.take(decision)) == 1
     assert played.state is state
+
+
+def state_after(day_obs: int) -> Claim:
+    return Claim(uri=f"sha256/{day_obs}", sha256=f"{day_obs}", size=1)
+
+
+def test_states_are_removed_when_the_decision_that_ends_them_is_read_from_the_log() -> None:
+    played = Played()
+    ends = [NightEnded(instrument="Sim", day_obs=20260101 + n, association_end=0) for n in range(4)]
+    decisions = [replace(answer(one), state=state_after(one.day_obs)) for one in ends]
+    for one in decisions[:3]:
+        played.take(one)
+    assert played.discarded == [state_after(20260102).uri]
+    played.fixed = (state_after(20260103),)
+    for _ in range(2):
+        played.take(decisions[3])
+        assert played.discarded == [state_after(20260102).uri]
+        assert played.state.retired == played.fixed
+    played.fixed = ()
+    before = played.state
+    for _ in range(2):  # as after a crash between the removal and the commit
+        played.state = before
+        played.take(decisions[3])
+    assert played.state.retired == ()
+    assert played.discarded == [state_after(day).uri for day in (20260102, 20260103, 20260103)]
+
+
+def test_what_is_decided_removes_nothing_yet() -> None:
+    played = Played()
+    for n in range(3):
+        (decision,) = played.take(NightEnded(instrument="Sim", day_obs=20260101 + n, association_end=0))
+    assert played.discarded == []
+    assert len(played.state.nights.states()) == 2
+    assert played.state.retired == ()  # all these states are one
+    played.take(decision)
+    assert played.discarded == []
 
 
 def written(settings: Settings, topic: str, event: type[Any]) -> list[bytes]:
@@ -149,6 +193,8 @@ def test_the_same_decisions_and_stores_after_kills_and_repetitions(tmp_path: Pat
         assert set(newest(settings, "tracklet-store").values()) == stores["tracklet-store"]
         assert (result.new, again.new) == (1, 0)
         assert result.decision == again.decision == wanted[-1]
+        objects = open_object_store(settings)
+        assert [objects.has(one.state) for one in wanted if one.state] == [True, False, True, True, True, True]
         assert [name for name, _ in result.orbits] == sorted(e.designation for e, _ in contents_of_orbits(settings))
         letters = {
             letter.origin_offset: letter.code for letter, _ in contents(settings, "dlq.night-events", DeadLetter)

@@ -120,6 +120,8 @@ def test_corrections_are_recorded_where_they_lay_and_only_those_in_time() -> Non
     ]
     assert too_late(log, {NIGHT}) == {(day_visit(NIGHT), 2)}
     assert too_late(log, ()) == set()
+    state = Claim(uri="state", sha256="state", size=1)
+    assert list(claims_of(dataclasses.replace(decided(NIGHT), state=state))) == list(claims_of(decided(NIGHT)))
     assert len(list(claims_of(decided(NIGHT)))) == 4
 
 
