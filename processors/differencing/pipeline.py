@@ -16,12 +16,17 @@ from processors.differencing.kernel import Kernel
 from processors.differencing.layers import Layers, ScienceImage, VisitInfo
 from processors.differencing.measurement import measure_sources
 from processors.differencing.planes import DROPPED_CENTRE, grow, has_plane, set_plane
-from processors.differencing.psf import PsfGrid
+from processors.differencing.psf import PsfGrid, resize_psf
 from processors.differencing.score import ScoreMap, add_systematics, calibrate_noise, score_again
 from processors.differencing.snap_consistency import SnapPair, seen_once, snap_metrics, view_snaps
 from processors.differencing.subtract import Matching
 from processors.differencing.subtraction import Subtraction, checked_science, psf_sigma, subtract_template, whitened
-from processors.differencing.systematics import Systematics, bounded_systematics, measure_scatter
+from processors.differencing.systematics import (
+    Systematics,
+    bounded_systematics,
+    measure_scatter,
+    own_light_noise,
+)
 from processors.differencing.templates import Template
 from schemas.ids import pack_dia_source_id
 from schemas.masks import MaskPlane
@@ -111,14 +116,15 @@ def difference(
     wings = grow(has_plane(layers.mask, MaskPlane.SAT_TEMPLATE), WING_PIXELS)
     scatter = _scatter(subtraction, layers)
     errors = bounded_systematics(scatter, systematics or LEAST_SYSTEMATICS)
-    judged = add_systematics(score, errors, wings)
+    own = _own_noise(subtraction, layers)
+    judged = add_systematics(score, errors, wings, own)
     streaks = streak_pixels(judged.snr, has_plane(layers.mask, MaskPlane.CR), fwhm) & layers.usable
     if streaks.any():
         layers = _without(layers, streaks)
         score = score_again(
             grid, score, subtraction.matched, layers, lost=subtraction.lost, filters=filters, where=streaks
         )
-        judged = add_systematics(score, errors, wings)
+        judged = add_systematics(score, errors, wings, own)
     score = judged
     peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=fwhm)
     peaks, chains = join_chains(peaks, find_chains(score.snr, peaks, fwhm))
@@ -174,6 +180,13 @@ def _without(layers: Layers, streaks: NDArray[np.bool_]) -> Layers:
 def _scatter(subtraction: Subtraction, layers: Layers) -> Systematics | None:
     kernel, matched = subtraction.kernel, subtraction.matched
     return measure_scatter(matched.raw, matched.template, layers.variance, x=kernel.stamp_x, y=kernel.stamp_y)
+
+
+def _own_noise(subtraction: Subtraction, layers: Layers) -> float:
+    science, stars = subtraction.science, (subtraction.kernel.stamp_x, subtraction.kernel.stamp_y)
+    half = min(layers.psf.half, layers.science_psf.half)
+    psf, own = (resize_psf(grid.mean, half) for grid in (layers.psf, layers.science_psf))
+    return own_light_noise(science.image, science.variance, stars, psf, own)
 
 
 def _metrics_of_stars(scatter: Systematics | None, errors: Systematics) -> dict[str, float]:

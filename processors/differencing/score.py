@@ -35,6 +35,9 @@ LEAST_COVERAGE = 0.5
 _CELL, _LOUD_SNR = 24, 5.0
 """Side of the cells that are left out of the noise where a pixel is louder than this."""
 
+MOST_OWN_NOISE = 0.1
+"""Part of a pixel's squared error that may be put down to a change's own light: it matters near the threshold alone."""
+
 BLANK_SNR = 1.5
 """Sky is blank where the template's light under the PSF stays below this many errors."""
 
@@ -302,8 +305,12 @@ def _blank_sample(snr: Any, error: Any, static: Any, usable: Any) -> Any:
     return out[:count]
 
 
-def add_systematics(score: ScoreMap, systematics: Systematics, saturated: NDArray[np.bool_]) -> ScoreMap:
+def add_systematics(
+    score: ScoreMap, systematics: Systematics, saturated: NDArray[np.bool_], own_noise: float = 0.0
+) -> ScoreMap:
     """Add to the score's error what an imperfect kernel, PSF and registration leave on static sources.
+
+    The noise of new light is taken from it: what is asked is how often nothing at all would look like this.
 
     Parameters
     ----------
@@ -313,18 +320,21 @@ def add_systematics(score: ScoreMap, systematics: Systematics, saturated: NDArra
         Their sizes.
     saturated
         Pixels within the wings of saturated stars.
+    own_noise
+        Result of `systematics.own_light_noise`; the variance plane counts the light of a change too.
     """
-    fractions = (systematics.flux_fraction, systematics.saturated_fraction, systematics.centroid_pixels)
+    fractions = (systematics.flux_fraction, systematics.saturated_fraction, systematics.centroid_pixels, own_noise)
     snr = _with_systematics(score.flux, score.error, score.static_flux, saturated, *(np.float32(f) for f in fractions))
     return replace(score, snr=snr)
 
 
 @njit(cache=True)
 def _with_systematics(
-    flux: Any, error: Any, static: Any, saturated: Any, fraction: Any, further: Any, centroid: Any
+    flux: Any, error: Any, static: Any, saturated: Any, fraction: Any, further: Any, centroid: Any, own: Any
 ) -> Any:
     rows, columns = flux.shape
     snr = np.empty(flux.shape, np.float32)
+    zero, most = np.float32(0.0), np.float32(MOST_OWN_NOISE)
     for r in range(rows):
         above, under = max(r - 1, 0), min(r + 1, rows - 1)
         high = np.float32(1.0) / np.float32(max(under - above, 1))
@@ -334,5 +344,7 @@ def _with_systematics(
             by_x = (static[r, after] - static[r, before]) / np.float32(max(after - before, 1))
             part = fraction + further if saturated[r, c] else fraction
             extra, moved = part * static[r, c], centroid * centroid * (by_x * by_x + by_y * by_y)
-            snr[r, c] = flux[r, c] / np.sqrt(error[r, c] * error[r, c] + extra * extra + moved)
+            noise = error[r, c] * error[r, c]
+            noise -= min(own * max(flux[r, c], zero), most * noise)
+            snr[r, c] = flux[r, c] / np.sqrt(noise + extra * extra + moved)
     return snr

@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-__all__ = ["Systematics", "bounded_systematics", "measure_scatter"]
+__all__ = ["Systematics", "bounded_systematics", "measure_scatter", "own_light_noise"]
 
 LEAST_STARS = 15
 """Stars below which their scatter is not trusted and the defaults hold."""
@@ -74,6 +74,40 @@ def bounded_systematics(scatter: Systematics | None, least: Systematics) -> Syst
         centroid_pixels=max(found.centroid_pixels, least.centroid_pixels),
         saturated_fraction=least.saturated_fraction,
     )
+
+
+def own_light_noise(
+    image: Pixels,
+    variance: Pixels,
+    stars: tuple[NDArray[np.int64], NDArray[np.int64]],
+    psf: Pixels,
+    science_psf: Pixels,
+) -> float:
+    """Return the variance (nJy^2) that each nJy of a change's own light adds to its fitted flux.
+
+    Parameters
+    ----------
+    image, variance
+        Science image, nJy, and its variance plane.
+    stars
+        Columns and rows of stars much brighter than the sky: their variance tells how much of it comes with light.
+    psf, science_psf
+        PSFs of the difference and of the science image, odd squares of one size.
+
+    Returns
+    -------
+    float
+        0 without stars, and where the variance does not grow with the light.
+    """
+    columns, rows = stars
+    light = image[rows, columns].astype(np.float64)
+    above = variance[rows, columns].astype(np.float64) - float(np.median(variance[::5, ::5]))
+    shown = light > 0
+    if not shown.any():
+        return 0.0
+    per_light = max(float(np.median(above[shown] / light[shown])), 0.0)
+    square = np.asarray(psf, np.float64) ** 2
+    return per_light * float(np.sum(square * science_psf) / np.sum(square) ** 2)
 
 
 def _intrinsic(values: Pixels, errors: Pixels) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from processors.differencing.score import ScoreMap, add_systematics, calibrate_noise
+from processors.differencing.score import MOST_OWN_NOISE, ScoreMap, add_systematics, calibrate_noise
 from processors.differencing.systematics import Systematics
 from tests.support.difference_scenes import Moffat, add_sources
 from tests.support.score_maps import score_white
@@ -77,6 +77,25 @@ def test_bright_static_sources_lower_the_score_around_them_only() -> None:
     assert careful.snr[50, 50] == pytest.approx(plain.snr[50, 50], rel=1e-3)
     in_wings = add_systematics(plain, Systematics(flux_fraction=0.01), ~wings)
     assert in_wings.snr[100, 150] < careful.snr[100, 150]
+
+
+def test_new_light_is_judged_by_the_noise_that_is_there_without_it() -> None:
+    image = np.zeros(SHAPE)
+    add_sources(image, Moffat(4.0), [50.0, 150.0], [100.0, 100.0], [500.0, -500.0])
+    plain, wings = score_of(image), np.zeros(SHAPE, bool)
+    error = float(plain.error[100, 50])
+    judged = add_systematics(
+        plain,
+        Systematics(flux_fraction=0.0, centroid_pixels=0.0, saturated_fraction=0.0),
+        wings,
+        0.05 * error**2 / 500.0,
+    )
+    assert judged.snr[100, 50] == pytest.approx(plain.snr[100, 50] / np.sqrt(0.95), rel=1e-3)
+    assert judged.snr[100, 150] == pytest.approx(plain.snr[100, 150], rel=1e-6)
+    most = add_systematics(
+        plain, Systematics(flux_fraction=0.0, centroid_pixels=0.0, saturated_fraction=0.0), wings, 10 * error**2 / 500.0
+    )
+    assert most.snr[100, 50] == pytest.approx(plain.snr[100, 50] / np.sqrt(1 - MOST_OWN_NOISE), rel=1e-3)
 
 
 def test_the_seam_between_tiles_is_not_seen() -> None:

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from processors.differencing.systematics import LEAST_STARS, Systematics, bounded_systematics, measure_scatter
+from processors.differencing.systematics import (
+    LEAST_STARS,
+    Systematics,
+    bounded_systematics,
+    measure_scatter,
+    own_light_noise,
+)
 from tests.support.difference_scenes import Moffat, add_sources
 
 STEP, SIDE = 24, 20
@@ -87,3 +93,26 @@ def test_bounds_hold_only_below_them() -> None:
     least = Systematics(flux_fraction=0.01, centroid_pixels=0.01, saturated_fraction=0.02)
     found = bounded_systematics(Systematics(flux_fraction=0.004, centroid_pixels=0.03), least)
     assert found == Systematics(flux_fraction=0.01, centroid_pixels=0.03, saturated_fraction=0.02)
+
+
+def test_the_noise_of_a_changes_own_light_is_what_it_adds_to_a_fitted_flux() -> None:
+    rng, gain, sky, flux, most = np.random.default_rng(14), 3.0, 50.0, 300.0, 20_000
+    psf = Moffat(4.0).draw(0, 0)
+    image = np.full(SHAPE, sky)
+    y, x = (STEP * (1 + a.ravel()) for a in np.divmod(np.arange(SIDE**2), SIDE))
+    add_sources(image, Moffat(4.0), x.astype(float), y.astype(float), np.full(x.size, 2e4))
+    counts = rng.poisson(image).astype(float)
+    own = own_light_noise((counts - sky) / gain, counts / gain**2, (x, y), psf, psf)
+    small = Moffat(4.0).draw(0, 0, 6)
+    light = rng.poisson(sky + gain * flux * small, (most, *small.shape)) - sky
+    fitted = np.tensordot(light, small, 2) / np.sum(small**2) / gain
+    empty = sky / gain**2 / np.sum(small**2)
+    assert own * flux == pytest.approx(np.var(fitted) - empty, rel=0.06)
+
+
+def test_light_without_noise_of_its_own_and_no_stars_tell_nothing() -> None:
+    psf, none = Moffat(4.0).draw(0, 0), np.zeros(0, np.int64)
+    image, flat = np.zeros((64, 64)), np.full((64, 64), 9.0)
+    add_sources(image, Moffat(4.0), [30.0], [30.0], [1e5])
+    assert own_light_noise(image, flat, (none, none), psf, psf) == 0.0
+    assert own_light_noise(image, flat, (np.array([30]), np.array([30])), psf, psf) == 0.0
