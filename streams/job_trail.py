@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from processors.control.explain import explain
 from schemas.events import (
     AvailableExposure,
@@ -12,6 +14,7 @@ from schemas.events import (
     ExposureEvent,
     JobEvent,
     JobKind,
+    SnapPresence,
     VisitClosed,
     VisitEvent,
 )
@@ -100,9 +103,19 @@ def _of_result(item: Logged) -> Moment:
     result: DetectorResult = item.event
     notes = f"; {', '.join(result.notes)}" if result.notes else ""
     sentence = (
-        f"{result.diasources.rows} DIASources and {result.forced.rows} forced sources, offset {item.offset}{notes}"
+        f"{result.diasources.rows} DIASources{_snaps(result)} and {result.forced.rows} forced sources, "
+        f"offset {item.offset}{notes}"
     )
     return Moment(at_unix_s=item.at_unix_s, topic="detector-results", what="result", sentence=sentence)
+
+
+def _snaps(result: DetectorResult) -> str:
+    """In how many snaps the sources were seen, in brackets; empty where there was one snap or no source."""
+    if result.snaps is None or result.snaps.rows == 0:
+        return ""
+    presence = result.snaps.to_array()["presence"]
+    alone = int(np.count_nonzero((presence == SnapPresence.FIRST) | (presence == SnapPresence.SECOND)))
+    return f" ({np.count_nonzero(presence == SnapPresence.BOTH)} in both snaps, {alone} in one alone)"
 
 
 def _of_visit(job: JobEvent, item: Logged) -> Moment | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from processors.differencing.layers import Layers
 from processors.differencing.psf import PsfGrid, render_psf
 from processors.differencing.sky import offset_on_sky
+from schemas.events import SnapPresence
 from schemas.masks import MaskPlane
 
 __all__ = [
@@ -86,15 +86,6 @@ _BLIND = np.uint16(
 )
 
 Pixels = NDArray[Any]
-
-
-class SnapPresence(IntEnum):
-    """Which snaps saw a source; bit k stands for snap k."""
-
-    UNKNOWN = 0
-    FIRST = 1
-    SECOND = 2
-    BOTH = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from schemas.events.detectors import (
     ExposureEvent,
     KnownObjects,
     LostExposure,
+    SnapPresence,
 )
 from schemas.events.housekeeping import DeadLetter, StageState
 from schemas.events.jobs import (
@@ -110,6 +111,7 @@ __all__ = [
     "QualityMetrics",
     "ReadoutEnded",
     "ResultRef",
+    "SnapPresence",
     "SsObjectVersion",
     "StageState",
     "Started",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from schemas.tables import Claim, Table
 
@@ -15,7 +16,17 @@ __all__ = [
     "ExposureEvent",
     "KnownObjects",
     "LostExposure",
+    "SnapPresence",
 ]
+
+
+class SnapPresence(IntEnum):
+    """Which snaps saw a source; bit k stands for snap k."""
+
+    UNKNOWN = 0
+    FIRST = 1
+    SECOND = 2
+    BOTH = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +97,9 @@ class DetectorResult:
     """What a reader should know, such as one snap only."""
     corners: tuple[float, ...] = ()
     """ra, dec of the four corners, degrees, counter-clockwise from pixel (0, 0)."""
+    snaps: Table | None = None
+    """What the two snaps say of each DIASource: its dia_source_id, presence (0 not told, 1 first, 2 second, 3 both), the part
+    of its flux in the first, its motion, and their errors; null for one snap, and in results older than this field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

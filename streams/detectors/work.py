@@ -97,6 +97,7 @@ class DetectorBench:
             calibrated=calibrated,
             inputs=digests | {"template": products.choice.info.sha256, "reliability": self._reliability.sha256},
             corners=_corners(products.image),
+            snaps=products.difference.snaps,
         )
 
     def _wavefront(self, task: JobTask, clock: _Clock) -> DetectorResult:
@@ -134,6 +135,7 @@ class DetectorBench:
         cutouts: Claim | None = None,
         calibrated: Claim | None = None,
         corners: tuple[float, ...] = (),
+        snaps: NDArray[Any] | None = None,
     ) -> DetectorResult:
         raws = {f"raw_{number}": claim.sha256 for number, claim in enumerate(task.raws)}
         known = {"known_objects": task.known_objects.sha256} if task.known_objects else {}
@@ -153,6 +155,7 @@ class DetectorBench:
             inputs=inputs | raws | known,
             notes=task.notes,
             corners=corners,
+            snaps=None if snaps is None else Table.from_array(snaps),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import fastavro
 import numpy as np
 import pytest
 
+from infra.registry.compatibility import Level, incompatibilities, parse
 from schemas import avro, events
 from schemas.errors import SchemaError, UndecodableEventError
 from schemas.tables import Claim, Table
@@ -123,9 +125,31 @@ def test_a_value_of_the_wrong_type_is_a_typed_error() -> None:
         avro.encode(wrong)
 
 
+def detector_result(**changes: object) -> events.DetectorResult:
+    rows = Table.from_array(np.zeros(1, [("diaSourceId", "i8")]))
+    values = {
+        "instrument": "i", "visit": 1, "detector": 2, "job_id": "j", "band": "r", "midpoint_mjd_tai": 61373.0,
+        "exposure_time": 30.0, "diasources": rows, "forced": rows, "metrics": {}, "cutouts": None, "calibrated": None,
+        "inputs": {}, "notes": (),
+    }  # fmt: skip
+    return events.DetectorResult(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_a_result_written_before_there_were_snap_rows_is_read_and_newer_ones_by_old_readers() -> None:
+    current = avro.schema_of(events.DetectorResult)
+    older = current | {"fields": [f for f in current["fields"] if f["name"] not in ("snaps", "corners")]}
+    new, old = parse(json.dumps(current)), parse(json.dumps(older))
+    assert incompatibilities(new, [old], Level("FULL")) == []
+    told = detector_result(snaps=Table.from_array(np.ones(1, [("dia_source_id", "i8"), ("presence", "i1")])))
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, fastavro.parse_schema(older), avro.to_record(detector_result()))
+    registry = Registry()
+    registry.register("detector-results-value", json.dumps(older))
+    assert EventCodec(registry).decode(events.DetectorResult, frame(1, written.getvalue())) == detector_result()
+    assert avro.decode(events.DetectorResult, avro.encode(told)) == told
+
+
 def test_an_event_of_an_older_schema_is_read_with_its_writer() -> None:
-    older = avro.schema_of(events.DetectorResult)
-    older["fields"] = [f for f in older["fields"] if f["name"] != "notes"]
     newer = avro.schema_of(events.StageState)
     assert "version" in [f["name"] for f in newer["fields"]]
     registry = Registry()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from processors.differencing.snap_consistency import SNAP_DTYPE
 from schemas import events, public
 from schemas.tables import Claim, Table
 from streams.event_log import Logged
@@ -68,6 +72,14 @@ def test_the_trail_of_a_detector_job_holds_frames_result_and_end() -> None:
     ]
     assert moments[3].sentence == "5 DIASources and 2 forced sources, offset 9; one snap only"
     assert "detector 3 succeeded, result cdcdcdcdcdcd accepted" in moments[4].sentence
+
+
+def test_a_result_of_two_snaps_says_which_saw_its_sources() -> None:
+    told = np.zeros(5, SNAP_DTYPE)
+    told["presence"] = (3, 1, 2, 0, 3)
+    two = replace(result("d-1"), snaps=Table.from_array(told), notes=())
+    moments = trail([logged(1, fact("d-1", PLANNED))], exposures=(), results=[logged(6, two, 9)], visits=())
+    assert moments[-1].sentence == "5 DIASources (2 in both snaps, 2 in one alone) and 2 forced sources, offset 9"
 
 
 def test_an_archive_job_is_of_its_own_exposure() -> None:

@@ -15,7 +15,7 @@ from astropy.nddata import CCDData
 from infra.objects import ObjectStore
 from schemas import avro
 from schemas.camera import load_camera
-from schemas.events import CutoutPack
+from schemas.events import CutoutPack, SnapPresence
 from schemas.tables import Claim, Table
 from streams.detectors.task import JobTask
 from streams.detectors.work import DetectorBench
@@ -87,6 +87,10 @@ def test_a_ccd_gives_the_changes_that_are_there(site: Site) -> None:
     assert all(product.result.inputs.values())
     assert (rows["reliability"] >= 0).all()
     assert set(rows["reliabilityVersion"]) == {f"trees-{product.result.inputs['reliability'][:8]}"}
+    assert product.result.snaps is not None
+    told = product.result.snaps.to_array()
+    assert told["dia_source_id"].tolist() == rows["diaSourceId"].tolist()
+    assert np.count_nonzero(told["presence"] == SnapPresence.BOTH) == product.result.metrics["n_both_snaps"] > 0
 
 
 def test_the_same_input_gives_the_same_bytes_on_another_bench(site: Site) -> None:
@@ -141,6 +145,7 @@ def test_a_wavefront_sensor_is_measured_and_not_differenced(site: Site) -> None:
     product = site.bench.run(site.task(2))
     assert product.result is not None
     assert product.result.diasources.rows == 0
+    assert product.result.snaps is None
     assert product.result.metrics["psf_fwhm_arcsec"] > 0.5
 
 
@@ -149,6 +154,7 @@ def test_one_snap_is_enough(site: Site) -> None:
     assert product.failure is None
     assert product.result is not None
     assert product.result.metrics["snaps"] == 1
+    assert product.result.snaps is None
 
 
 def without_amplifier(frame: bytes) -> bytes:
