@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from processors.association.blocks import Blocks, ChangedBlocks, Changes
 from processors.association.decide import match_visit
 from processors.association.fold import regrouped
-from processors.association.history import Blocks, ChangedBlocks, Changes, History
+from processors.association.history import History
 from processors.association.ownership import RELEASED
 from processors.association.rules import Rules
 from processors.association.updates import accepted_rows

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from processors.association.assignment import assign
+from processors.association.blocks import STORAGE_ORDER
 from processors.association.duplicates import best_of_groups, group_duplicates
 from processors.association.fold import window_of
-from processors.association.history import STORAGE_ORDER, History
+from processors.association.history import History
 from processors.association.matching import (
     Pairs,
     Points,

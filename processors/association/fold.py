@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from processors.association.history import (
+from processors.association.blocks import (
     COUNT_KEY,
     FORCED_ROW,
     HEAD_ROW,
@@ -23,7 +23,6 @@ from processors.association.history import (
     ChangedBlocks,
     Changes,
     FoldedDecision,
-    History,
     head_key,
     month_key,
     month_of,
@@ -33,6 +32,7 @@ from processors.association.history import (
     pack_rows,
     visit_key,
 )
+from processors.association.history import History
 from processors.association.matching import pixels_of
 from processors.association.objects import best_of_visits, mean_positions
 from processors.association.ownership import RELEASED, owned, taken_away

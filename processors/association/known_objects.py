@@ -13,8 +13,9 @@ import astropy.units as u
 import numpy as np
 from astropy_healpix import HEALPix
 
+from processors.association.blocks import STORAGE_ORDER
 from processors.association.fold import LATEST_DAYS
-from processors.association.history import STORAGE_ORDER, History
+from processors.association.history import History
 from processors.association.matching import pixels_around
 from processors.association.objects import best_of_visits, mean_positions
 from processors.association.rules import Rules

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from processors.association.history import (
+from processors.association.blocks import (
     LIVE,
     MOVING_ROW,
     OWNER_ROW,
     SOURCE_ROW,
     Changes,
-    History,
     month_key,
     month_of,
     moving_key,
@@ -24,6 +23,7 @@ from processors.association.history import (
     owners_key,
     pack_rows,
 )
+from processors.association.history import History
 from schemas.events import AssociationDecision
 from schemas.ids import unpack_dia_source_id
 

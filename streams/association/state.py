@@ -14,7 +14,8 @@ from pathlib import Path
 from infra.errors import StateStoreError
 from infra.logs import get_logger
 from infra.state import Change, StateStore
-from processors.association.history import Changes, History
+from processors.association.blocks import Changes
+from processors.association.history import History
 
 __all__ = ["LocalState"]
 

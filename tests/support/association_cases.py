@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from processors.association.blocks import MemoryBlocks
 from processors.association.decide import VisitToDecide, decide, detectors_of
 from processors.association.fold import fold
-from processors.association.history import History, MemoryBlocks
+from processors.association.history import History
 from processors.association.rules import Rules
 from schemas.events import AssociationDecision, DetectorResult
 from schemas.ids import pack_dia_source_id, visit_id

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.association.blocks import MemoryBlocks
 from processors.association.correct import wanted_changes
 from processors.association.decide import detectors_of
 from processors.association.fold import fold, object_versions
-from processors.association.history import History, MemoryBlocks
+from processors.association.history import History
 from processors.association.known_objects import known_objects
 from processors.association.ss_objects import ss_object_versions
 from processors.association.updates import accepted_rows, dia_object_versions, dia_source_events, object_updates

@@ -10,10 +10,11 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.association.blocks import MemoryBlocks
 from processors.association.decide import VisitToDecide, decide, detectors_of
 from processors.association.errors import UnknownVisitError
 from processors.association.fold import fold, object_versions
-from processors.association.history import History, MemoryBlocks
+from processors.association.history import History
 from processors.association.rules import Rules
 from schemas import avro
 from schemas.events import AssociationDecision, DetectorResult

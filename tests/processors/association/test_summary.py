@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.association.history import FORCED_ROW, SOURCE_ROW
+from processors.association.blocks import FORCED_ROW, SOURCE_ROW
 from processors.association.summary import BANDS, summarise
 from schemas.public import dia_object_dtype, to_public_record
 
