@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from infra.logs import configure_logging, correlate, get_logger
 from infra.memory import keep_freed_memory
 from infra.objects import ObjectStore, open_object_store
 from infra.settings import Settings
+from infra.turns import warm_in_turns
 from processors.detector import DetectorInputs, process_detector
 from processors.single_frame import pipeline as single_frame
 from processors.single_frame.frames import RawFrame
@@ -210,18 +212,17 @@ def initialise(settings_json: str, name: str) -> None:
     configure_logging(name, level=settings.log.level)
     keep_freed_memory()
     started = time.process_time()
-    _warm_up()
+    _warm_up(settings.cache_dir / "warming")
     _bench[:] = [DetectorBench(open_object_store(settings))]
     log.info("process warm", cpu_s=round(time.process_time() - started, 2))
 
 
-def _warm_up() -> None:
+def _warm_up(locks: Path) -> None:
     """Compile, or load from the cache on disk, every kernel that a job calls."""
     from processors.differencing.warm import warm_up as warm_differencing
     from processors.single_frame.warm import warm_up as warm_single_frame
 
-    warm_single_frame()
-    warm_differencing()
+    warm_in_turns({"differencing": warm_differencing, "single-frame": warm_single_frame}, locks)
 
 
 def run(task: JobTask) -> JobProduct:
