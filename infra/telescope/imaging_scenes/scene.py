@@ -137,7 +137,7 @@ def _error_map(
     y, x = np.meshgrid(*blocks, indexing="ij")
     coarse = np.asarray(view.shapes(x, y).fwhm / view.psf.fwhm_pixels, np.float32)
     widths = coarse.repeat(step, axis=0).repeat(step, axis=1)[: light.shape[0], : light.shape[1]]
-    return widths * np.float32(sigma) / np.sqrt(told)
+    return np.asarray(widths * np.float32(sigma) / np.sqrt(told), np.float32)
 
 
 def _point_error(studio: Studio, blank: float) -> float:
