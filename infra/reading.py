@@ -18,6 +18,7 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from infra.errors import KafkaUnavailableError
 from infra.kafka import admin, consumer, error_of, translated
+from infra.retry import retried
 
 __all__ = ["headers_of", "partitions_of", "place_of", "read_to_end"]
 
@@ -82,7 +83,8 @@ def read_to_end(
     try:
         present = _partitions(client, topic)  # asked in any case: a client that knows no broker yet loses half a second
         wanted = present if partitions is None else list(partitions)
-        ends = _ends(bootstrap, topic, wanted) if settled else {}
+        # a broker that has just started, or just made the topic, may not know yet that it leads a partition
+        ends = retried(lambda: _ends(bootstrap, topic, wanted), for_s=_PATIENCE_S) if settled else {}
         with translated(f"read topic {topic}"):
             client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in wanted])
         yield from _messages(client, {partition: ends.get(partition, 0) for partition in wanted}, topic)

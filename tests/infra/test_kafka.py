@@ -82,5 +82,10 @@ def test_a_refusal_is_a_permanent_error() -> None:
     assert not error.retriable
 
 
+def test_a_broker_that_does_not_lead_a_partition_yet_may_be_asked_again() -> None:
+    for code in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH):
+        assert error_of(KafkaException(KafkaError(code)), doing="read").retriable
+
+
 def test_an_error_that_is_not_librdkafkas_keeps_its_words() -> None:
     assert str(error_of(KafkaException("odd"), doing="write")) == "Kafka: cannot write: odd."

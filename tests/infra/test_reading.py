@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from infra import kafka
 from infra.reading import read_to_end
@@ -56,6 +58,29 @@ def test_what_was_committed_a_moment_ago_is_there(broker) -> None:
         producer.produce(topic, b"%d" % number)
         producer.commit_transaction(20)
         assert len(values(broker.bootstrap, topic, settled=True)) == number
+
+
+class HesitantAdmin:
+    """An administrator's client whose broker does not know at first that it leads the partition."""
+
+    def __init__(self, bootstrap: str, refusals: int) -> None:
+        self._client, self.refusals = kafka.admin(bootstrap), refusals
+
+    def list_offsets(self, asked: Any, **options: Any) -> Any:
+        if not self.refusals:
+            return self._client.list_offsets(asked, **options)
+        self.refusals -= 1
+        refused: Future[Any] = Future()
+        refused.set_exception(KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)))
+        return dict.fromkeys(asked, refused)
+
+
+def test_a_broker_that_has_just_started_is_asked_again(broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    (topic,) = new_topics(broker.bootstrap, "hesitant")
+    hesitant = HesitantAdmin(broker.bootstrap, 2)
+    monkeypatch.setattr("infra.reading.admin", lambda _bootstrap: hesitant)
+    assert values(broker.bootstrap, topic, settled=True) == []
+    assert hesitant.refusals == 0
 
 
 def test_a_topic_without_records(broker) -> None:
