@@ -37,13 +37,17 @@ _MJD_J2000 = 51544.5
 _KM_PER_S = 149597870.7 / 86400
 _STEPS = 720
 _ROUNDS = 60
+_NEWTON_STEPS = 12
+_COS, _SIN = (f(-np.pi + (np.arange(_STEPS) + 0.5) * (2 * np.pi / _STEPS)) for f in (np.cos, np.sin))
+"""Of the true anomalies at which the distance of a closed orbit is looked at."""
 
 
 def earth_moids(elements: Array, epoch_mjd_tdb: Floats) -> Array:
     """Return the closest place to the Earth's orbit of each orbit, dtype ``MOID``; NaN where elements are.
 
-    Every minimum of the distance along the orbit is looked at on a grid of half degrees of true anomaly and the smallest
-    ones are narrowed down; the nearest point of the Earth's orbit is found by Newton's method from the same longitude.
+    Every minimum of the distance along the orbit is looked at on a grid of half degrees of true anomaly, where the Earth's orbit
+    is nearly a circle about its centre, and Newton's method in both anomalies goes on from the smallest ones. Where it leaves its
+    half degrees, a golden section along the orbit takes its place.
 
     Parameters
     ----------
@@ -135,6 +139,86 @@ def _speed_difference(true: float, anomaly: float, p: float, e: float, axes: Flo
 
 
 @njit(cache=True)
+def _about(c: float, s: float, p: float, e: float, axes: Floats) -> float:  # pragma: no cover
+    """Square of the distance to the Earth's orbit at a true anomaly's cosine and sine, to some 1e-7 of itself.
+
+    An ellipse of the Earth's eccentricity is a circle about its own centre less 1.4e-4 au at the ends of its minor axis.
+    """
+    r = p / (1 + e * c)
+    x = r * (c * axes[0, 0] + s * axes[1, 0]) + EARTH_A_AU * EARTH_E
+    y = r * (c * axes[0, 1] + s * axes[1, 1])
+    z = r * (c * axes[0, 2] + s * axes[1, 2])
+    square = x * x + y * y
+    flat = EARTH_A_AU * (1 - math.sqrt(1 - EARTH_E**2))
+    across = math.sqrt(square) - EARTH_A_AU + (flat * y * y / square if square > 0 else flat)
+    return across * across + z * z
+
+
+@njit(cache=True)
+def _together(true: float, within: float, p: float, e: float, axes: Floats) -> tuple[float, float]:  # pragma: no cover
+    """Newton's method in both anomalies; the square of the distance, and the true anomaly, or NaN where it does not stay near."""
+    b = EARTH_A_AU * math.sqrt(1 - EARTH_E**2)
+    anomaly, began = _distance(true, p, e, axes)[1], true
+    for _ in range(_NEWTON_STEPS):
+        c, s = math.cos(true), math.sin(true)
+        ce, se = math.cos(anomaly), math.sin(anomaly)
+        w = 1 / (1 + e * c)
+        earth = (EARTH_A_AU * (ce - EARTH_E), b * se, 0.0)
+        along = (-EARTH_A_AU * se, b * ce, 0.0)
+        square, by_true, by_earth, tt, te, ee = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(3):
+            first = p * w * w * (-s * axes[0, i] + (e + c) * axes[1, i])
+            apart = p * w * (c * axes[0, i] + s * axes[1, i]) - earth[i]
+            second = 2 * e * s * w * first - p * w * w * (c * axes[0, i] + s * axes[1, i])
+            square += apart * apart
+            by_true += apart * first
+            by_earth -= apart * along[i]
+            tt += first * first + apart * second
+            te -= first * along[i]
+            # The second derivative of the Earth's place points from it to the centre of the ellipse.
+            ee += along[i] * along[i]
+        ee += (p * w * (c * axes[0, 0] + s * axes[1, 0]) - earth[0]) * EARTH_A_AU * ce
+        ee += (p * w * (c * axes[0, 1] + s * axes[1, 1]) - earth[1]) * b * se
+        determinant = tt * ee - te * te
+        if not (tt > 0 and determinant > 1e-14 * tt * ee):
+            break
+        change = (by_true * ee - by_earth * te) / determinant
+        true -= change
+        anomaly -= (by_earth * tt - by_true * te) / determinant
+        if not abs(true - began) < within:
+            break
+        if abs(change) < 1e-9:
+            # The next step would be its square.
+            return _distance(true, p, e, axes)[0], true
+    return math.nan, began
+
+
+@njit(cache=True)
+def _least(reach: float, p: float, e: float, axes: Floats, squares: Floats) -> tuple[float, float]:  # pragma: no cover
+    """Square of the smallest distance and the true anomaly where it is."""
+    step = 2 * reach / _STEPS
+    for j in range(_STEPS):
+        if e < 1:
+            squares[j] = _about(_COS[j], _SIN[j], p, e, axes)
+        else:
+            true = -reach + (j + 0.5) * step
+            squares[j] = _about(math.cos(true), math.sin(true), p, e, axes)
+    least = squares.min()
+    best, best_true = math.inf, 0.0
+    for j in range(_STEPS):
+        before, after = squares[j - 1], squares[(j + 1) % _STEPS]
+        if squares[j] <= before and squares[j] <= after and squares[j] < least + 0.05:
+            middle = -reach + (j + 0.5) * step
+            square, true = _together(middle, 2 * step, p, e, axes)
+            if not square <= squares[j] + 1e-6:
+                true = _narrow(middle - step, middle + step, p, e, axes)
+                square = _distance(true, p, e, axes)[0]
+            if square < best:
+                best, best_true = square, true
+    return best, best_true
+
+
+@njit(cache=True)
 def _moids(elements: Floats, epochs: Floats, out: Floats) -> None:  # pragma: no cover
     squares = np.empty(_STEPS)
     for k in range(len(elements)):
@@ -148,17 +232,7 @@ def _moids(elements: Floats, epochs: Floats, out: Floats) -> None:  # pragma: no
         p = q * (1 + e)
         # An open orbit ends at its asymptote.
         reach = math.pi if e < 1 else math.acos(-1 / e) * (1 - 1e-6)
-        step = 2 * reach / _STEPS
-        for j in range(_STEPS):
-            squares[j] = _distance(-reach + (j + 0.5) * step, p, e, axes)[0]
-        best, best_true = math.inf, 0.0
-        for j in range(_STEPS):
-            before, after = squares[j - 1], squares[(j + 1) % _STEPS]
-            if squares[j] <= before and squares[j] <= after and squares[j] < best + 0.05:
-                true = _narrow(-reach + (j - 0.5) * step, -reach + (j + 1.5) * step, p, e, axes)
-                square = _distance(true, p, e, axes)[0]
-                if square < best:
-                    best, best_true = square, true
+        best, best_true = _least(reach, p, e, axes, squares)
         anomaly = _distance(best_true, p, e, axes)[1]
         root = math.sqrt((1 + EARTH_E) / (1 - EARTH_E))
         earth = math.degrees(2 * math.atan(root * math.tan(anomaly / 2)))
