@@ -1,4 +1,4 @@
-"""Pages of moving objects: what DayMOPS did and found, and one object with its orbit.
+"""Pages of moving objects: what DayMOPS did and found, what it says of a night's DIAObjects, and one object with its orbit.
 
 What computes orbits is loaded with the first such page, so that the toolkit starts without it.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from schemas.events import OrbitDetermined, OrbitEvent
+from schemas.events import OrbitDetermined, OrbitEvent, Verdict
 from streams.toolkit.dependencies import TheToolkit
 from streams.toolkit.pages import page
 from streams.views import moving
@@ -22,6 +22,7 @@ router = APIRouter(include_in_schema=False)
 SHOWN_ORBITS = 200
 SHOWN_RUNS = 14
 """A fortnight of nights."""
+SHOWN_FATES = 500
 
 
 @router.get("/orbits")
@@ -31,8 +32,32 @@ def orbits_page(request: Request, toolkit: TheToolkit, reportable: bool | None =
         counts = moving.count_orbits(connection)
         runs = moving.newest_runs(connection, SHOWN_RUNS)
         found = moving.newest_orbits(connection, SHOWN_ORBITS, reportable=reportable)
-    context = {"counts": counts, "runs": runs, "orbits": [_line(one) for one in found], "reportable": reportable}
+        verdicts = moving.count_verdicts(connection, {run.day_obs for run in runs})
+    context = {
+        "counts": counts,
+        "runs": runs,
+        "verdicts": verdicts,
+        "orbits": [_line(one) for one in found],
+        "reportable": reportable,
+    }
     return page(request, "orbits.html", context)
+
+
+@router.get("/verdicts/{day_obs}")
+def verdicts_page(request: Request, toolkit: TheToolkit, day_obs: int, verdict: Verdict | None = None) -> Response:
+    """Show what DayMOPS says of the DIAObjects that single sources of a night founded."""
+    with toolkit.view.reading() as connection:
+        counts = moving.count_verdicts(connection, {day_obs}).get(day_obs, {})
+        fates = moving.fates_of_night(connection, day_obs, verdict=verdict, limit=SHOWN_FATES)
+    context = {
+        "day_obs": day_obs,
+        "kinds": [int(one) for one in Verdict],
+        "counts": counts,
+        "total": counts.get(verdict, 0) if verdict is not None else sum(counts.values()),
+        "fates": fates,
+        "chosen": None if verdict is None else int(verdict),
+    }
+    return page(request, "verdicts.html", context)
 
 
 @router.get("/orbits/{name:path}")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from schemas.events import Verdict
 from schemas.ids import day_obs_of, sequence_of
 from streams.views.sky import galactic, sexagesimal
 
@@ -76,6 +77,27 @@ def _jobs(jobs: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in jobs.items()) or "–"
 
 
+_VERDICTS = {
+    Verdict.UNDECIDED: ("undecided", "nothing was made of it: it may be anything"),
+    Verdict.TRACKLET: (
+        "tracklet",
+        "it moved as a Solar System object could, in a free tracklet that no orbit holds yet",
+    ),
+    Verdict.LINKED: ("linked", "it is a detection of an object of ours, found by linking nights"),
+    Verdict.ATTRIBUTED: ("attributed", "it is a detection of an object that was known before"),
+    Verdict.STATIONARY: ("stationary", "it stands still, or recurs at its place: no Solar System object"),
+    Verdict.PRECOVERED: ("precovered", "it is a detection, found afterwards, of an object that was discovered later"),
+}
+
+
+def _verdict(number: int) -> str:
+    return _VERDICTS[Verdict(number)][0]
+
+
+def _verdict_meaning(number: int) -> str:
+    return _VERDICTS[Verdict(number)][1]
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "clock": _clock,
     "degrees": _degrees,
@@ -87,6 +109,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": _number,
     "sexagesimal": lambda place: sexagesimal(*place),
     "utc": _utc,
+    "verdict": _verdict,
+    "verdict_meaning": _verdict_meaning,
     "visit": _visit,
 }
 """Filters of the templates."""

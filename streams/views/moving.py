@@ -16,12 +16,14 @@ from schemas.events import CatalogueImported, DayMopsDecision, OrbitDetermined, 
 from schemas.tables import Claim
 from streams.views import tables
 from streams.views.queries import alert_rows
-from streams.views.rows import AlertRow, RunRow
+from streams.views.rows import AlertRow, FateRow, RunRow
 
 __all__ = [
     "alerts_of_ss_object",
     "count_orbits",
+    "count_verdicts",
     "detection_claims",
+    "fates_of_night",
     "newest_orbits",
     "newest_runs",
     "orbit_of",
@@ -131,6 +133,34 @@ def newest_runs(connection: Connection, limit: int) -> list[RunRow]:
         )
         for row in connection.execute(statement).mappings()
     ]
+
+
+def count_verdicts(connection: Connection, nights: set[int]) -> dict[int, dict[int, int]]:
+    """Return how many DIAObjects of each night have which verdict; nights without any are left out."""
+    table = tables.fates.c
+    statement = (
+        select(table.day_obs, table.verdict, func.count())
+        .where(table.day_obs.in_(nights), table.verdict >= 0)
+        .group_by(table.day_obs, table.verdict)
+        .order_by(table.day_obs, table.verdict)
+    )
+    found: dict[int, dict[int, int]] = {}
+    for day_obs, verdict, count in connection.execute(statement):
+        found.setdefault(int(day_obs), {})[int(verdict)] = int(count)
+    return found
+
+
+def fates_of_night(
+    connection: Connection, day_obs: int, *, verdict: int | None = None, limit: int = 200
+) -> list[FateRow]:
+    """Return what DayMOPS made of a night's DIAObjects, in order of their identifiers; of one verdict only where asked."""
+    table = tables.fates.c
+    wanted: list[ColumnElement[bool]] = [table.day_obs == day_obs, table.verdict >= 0]
+    if verdict is not None:
+        wanted.append(table.verdict == verdict)
+    statement = select(tables.fates).where(*wanted).order_by(table.object_id).limit(limit)
+    rows = connection.execute(statement).mappings()
+    return [FateRow(**{**row, "closed": bool(row["closed"])}) for row in rows]
 
 
 def detection_claims(connection: Connection, nights: set[int]) -> list[Claim]:

@@ -18,7 +18,7 @@ from tests.support.toolkits import make_toolkit
 
 pytest.importorskip("heyoka")
 
-from tests.support.moving_view import NAMES, MovingSky, fill_moving
+from tests.support.moving_view import DECIDED, NAMES, MovingSky, fill_moving
 
 pytestmark = pytest.mark.browser
 
@@ -86,7 +86,7 @@ def test_nothing_is_wider_than_the_window(browser: WebDriver, sky_served: tuple[
     served, sky = sky_served
     browser.set_window_size(width, 1000)
     try:
-        for path in ("/orbits", f"/orbits/{NAMES[0]}", f"/orbits/{sky.known_id}"):
+        for path in ("/orbits", f"/orbits/{NAMES[0]}", f"/orbits/{sky.known_id}", f"/verdicts/{DECIDED}"):
             browser.get(served.url + path)
             wide, window = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
             assert wide <= window, path
@@ -113,3 +113,18 @@ def test_an_empty_list_says_what_to_do(browser: WebDriver, tmp_path: Path) -> No
         browser.get(f"{served.url}/orbits")
         assert "DayMOPS has not decided a night yet" in browser.find_element(By.ID, "main").text
         browser.get("about:blank")
+
+
+def test_a_nights_verdicts_are_reached_and_chosen_by_keyboard(
+    browser: WebDriver, sky_served: tuple[Served, MovingSky], until: Until
+) -> None:
+    served, _ = sky_served
+    browser.get(f"{served.url}/orbits")
+    browser.find_element(By.CSS_SELECTOR, f"a[href='/verdicts/{DECIDED}']").send_keys(Keys.ENTER)
+    until(lambda b: b.title.startswith("Verdicts of 4 December 2025"))
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#fates tbody tr")) == 5
+    browser.find_element(By.CSS_SELECTOR, "a.tile[href$='verdict=2']").send_keys(Keys.ENTER)
+    until(lambda b: len(b.find_elements(By.CSS_SELECTOR, "#fates tbody tr")) == 1)
+    assert browser.find_element(By.CSS_SELECTOR, "a.tile[aria-current=page]").text.startswith("linked")
+    browser.find_element(By.LINK_TEXT, NAMES[0]).click()
+    until(lambda b: b.title.startswith(f"Moving object {NAMES[0]}"))

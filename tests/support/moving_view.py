@@ -1,4 +1,4 @@
-"""Moving objects for the toolkit's view: discoveries of a simulated fortnight, DayMOPS' runs, and a known asteroid's alerts."""
+"""Moving objects for the toolkit's view: discoveries of a simulated fortnight, DayMOPS' runs and verdicts, a known asteroid's alerts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from processors.moving_objects.rows import mpc_orbit_records
 from schemas import avro
 from schemas.events import (
     DayMopsDecision,
+    ObjectUpdate,
     OrbitDetermined,
     OrbitEvent,
     OrbitOrigin,
     TrackletState,
     TrackletStatus,
+    Verdict,
 )
+from schemas.ids import day_visit
 from schemas.predictions import ss_object_id_of
 from schemas.tables import Table
 from streams.moving_objects.fitting import FittedOrbit, fit_observations
@@ -32,12 +35,18 @@ from tests.support.orbit_arcs import TrueArcs, simulated_arcs
 from tests.support.packets import BuiltAlert, Story, frame_packet
 from tests.support.toolkits import fill
 
-__all__ = ["NAMES", "MovingSky", "fill_moving", "orbit_event", "rows_of", "tracklets_of"]
+__all__ = ["DECIDED", "NAMES", "VERDICTS", "MovingSky", "fill_moving", "orbit_event", "rows_of", "tracklets_of"]
 
 NAMES = ("NCaaaaaa", "NCbbbbbb", "NCcccccc")
 """Our discoveries: two that may be reported, and one that is held back and whose detections are in no table."""
 
 DECIDED = 20251204
+
+VERDICTS = {
+    170_000_000_001: Verdict.TRACKLET, 170_000_000_002: Verdict.LINKED, 170_000_000_003: Verdict.UNDECIDED,
+    170_000_000_004: Verdict.TRACKLET, 170_000_000_005: Verdict.STATIONARY,
+}  # fmt: skip
+"""What DayMOPS says of DIAObjects of the last night; those that are linked went to the first discovery."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +114,21 @@ def fill_moving(toolkit: Toolkit, story: Story, *, seed: int = 91) -> MovingSky:
         why = () if k < 2 else ("Three nights leave a uncertain by 0.07 au, not below 0.05.",)
         facts.append(("orbit-store", name, orbit_event(fits[name], tracklets, reportable=not why, reasons=why)))
     facts += [("daymops-log", "NightcastSim", one) for one in _decisions(toolkit.settings, truth)]
+    facts += [("object-updates", str(one.dia_object_id), one) for one in map(_verdict_update, VERDICTS)]
     alerts = [_as_asteroid(alert, fits["2014 AA3"]) for alert in story.alerts]
     fill(toolkit.view, [*_messages(toolkit, facts), *alerts])
     number = ss_object_id_of("K14A03A")
     return MovingSky(truth=truth, fits=fits, known_id=number, known_alerts=[one.alert_id for one in story.alerts])
+
+
+def _verdict_update(object_id: int) -> ObjectUpdate:
+    verdict = VERDICTS[object_id]
+    closed = verdict is Verdict.LINKED
+    return ObjectUpdate(
+        dia_object_id=object_id, visit=day_visit(DECIDED), sequence=0, diasources=(), forced=(), dia_object=b"",
+        cause="closed" if closed else "verdict", cutouts={}, dia_source_ids=(), midpoint_mjd_tai=0.0,
+        successor=ss_object_id_of(NAMES[0]) if closed else 0, correction=1, verdict=int(verdict),
+    )  # fmt: skip
 
 
 def _decisions(settings: Settings, truth: TrueArcs) -> list[DayMopsDecision]:

@@ -11,18 +11,21 @@ import pytest
 from fastapi.testclient import TestClient
 
 from processors.moving_objects.kepler import two_body
+from schemas.events import DiaObjectVersion, Verdict
+from schemas.ids import day_visit
 from schemas.predictions import ss_object_id_of
 from streams.toolkit.app import create_app
 from streams.toolkit.orbit_drawing import draw_residuals
 from streams.toolkit.orbit_view import orbit_view
 from streams.toolkit.service import Toolkit
 from streams.views.errors import NotInViewError
-from tests.support.packets import build_sky
-from tests.support.toolkits import make_toolkit
+from streams.views.fold import Message
+from tests.support.packets import build_sky, encode_record
+from tests.support.toolkits import fill, make_toolkit
 
 pytest.importorskip("heyoka")
 
-from tests.support.moving_view import NAMES, MovingSky, fill_moving
+from tests.support.moving_view import DECIDED, NAMES, VERDICTS, MovingSky, fill_moving
 
 STORY = build_sky(objects=1, epochs=4)[0]
 
@@ -47,7 +50,7 @@ def client(toolkit: Toolkit, sky: MovingSky) -> Iterator[TestClient]:
 
 
 def test_pages_have_titles_and_nothing_from_elsewhere(client: TestClient, sky: MovingSky) -> None:
-    for path in ("/orbits", f"/orbits/{NAMES[0]}", f"/orbits/{sky.known_id}"):
+    for path in ("/orbits", f"/orbits/{NAMES[0]}", f"/orbits/{sky.known_id}", f"/verdicts/{DECIDED}"):
         answer = client.get(path)
         assert answer.status_code == 200
         assert re.search(r"<title>[^<]{4,} · Nightcast</title>", answer.text)
@@ -155,3 +158,42 @@ def test_residuals_that_are_unknown_or_wild_are_drawn_without_harm() -> None:
     one = draw_residuals(np.array([5.0]), np.zeros((1, 2)), np.full((1, 2), 0.05), ["a"])
     assert one is not None
     assert one.limit_arcsec >= 0.15
+
+
+def test_verdicts_of_a_night_are_counted_explained_and_chosen(client: TestClient, sky: MovingSky) -> None:
+    runs = client.get("/orbits").text
+    link = runs[runs.index(f'href="/verdicts/{DECIDED}"') :]
+    assert re.findall(r"<b>(\d+)</b> (\w+)", link[: link.index("</a>")]) == [
+        ("1", "undecided"), ("2", "tracklet"), ("1", "linked"), ("1", "stationary"),
+    ]  # fmt: skip
+    text = client.get(f"/verdicts/{DECIDED}").text
+    assert re.findall(r'href="/objects/(\d+)"', text) == [str(key) for key in sorted(VERDICTS)]
+    assert f'href="/orbits/{NAMES[0]}"' in text
+    only = client.get(f"/verdicts/{DECIDED}?verdict={int(Verdict.TRACKLET)}").text
+    wanted = [str(key) for key, verdict in sorted(VERDICTS.items()) if verdict is Verdict.TRACKLET]
+    assert re.findall(r'href="/objects/(\d+)"', only) == wanted
+    assert "in a free tracklet" in only
+    assert client.get(f"/verdicts/{DECIDED}?verdict=9").status_code == 422
+    assert "DayMOPS has said nothing of this night" in client.get("/verdicts/20200101").text
+
+
+def test_the_page_of_a_diaobject_says_what_daymops_made_of_it(
+    toolkit: Toolkit, client: TestClient, sky: MovingSky
+) -> None:
+    identifier = next(key for key, verdict in VERDICTS.items() if verdict is Verdict.TRACKLET)
+    fill(toolkit.view, [object_version(toolkit, identifier)])
+    text = client.get(f"/objects/{identifier}").text
+    fate = text[text.index('id="fate"') :]
+    assert f'href="/verdicts/{DECIDED}"' in fate
+    assert "<strong>tracklet</strong>, it moved as a Solar System object could" in fate
+
+
+def object_version(toolkit: Toolkit, identifier: int) -> Message:
+    """Return the version of a DIAObject that nothing else is known of."""
+    record = {**STORY.alerts[-1].record["diaObject"], "diaObjectId": identifier}
+    event = DiaObjectVersion(
+        dia_object_id=identifier, visit=day_visit(DECIDED) + 1, record=encode_record(record, "diaObject")
+    )
+    value = toolkit.view.codec.encode("diaobjects", event)
+    key = identifier.to_bytes(8, "big")
+    return Message(topic="diaobjects", partition=1, offset=0, key=key, value=value, timestamp_s=1.8e9)

@@ -12,7 +12,7 @@ from processors.association.fold import object_versions
 from processors.association.updates import object_updates
 from schemas.events import DiaObjectVersion, ObjectUpdate, Verdict
 from schemas.public_avro import encode_rows
-from streams.views import queries, tables
+from streams.views import moving, queries, tables
 from streams.views.errors import NotInViewError
 from streams.views.fold import Message
 from streams.views.view import View
@@ -81,3 +81,27 @@ def test_a_closed_object_says_where_it_went(tmp_path: Path) -> None:
         with pytest.raises(NotInViewError, match=f"closed by DayMOPS of night {DAY_OBS}.*{ONE}"):
             queries.dia_object(connection, identifier)
         assert queries.fate_of(connection, 7) is None
+
+
+def test_verdicts_of_a_night_are_counted_and_listed(tmp_path: Path) -> None:
+    night, visit = LoggedNight(), visit_number(0)
+    rows = source_rows([10.0, 10.1, 10.2, 10.3], [0.0] * 4, visit=visit, mjd=midpoint_of(0))
+    decision = night.decide(visit, [detector_result(rows, visit=visit)])
+    updates = list(object_updates(decision, object_versions(night.view, decision)))
+    first, second, third, fourth = decision.new_objects
+    verdicts = {first: Verdict.LINKED, second: Verdict.TRACKLET, third: Verdict.TRACKLET, fourth: Verdict.STATIONARY}
+    updates += updates_of(night, night.correct({first: ONE}, verdicts={key: int(one) for key, one in verdicts.items()}))
+    view = make_view(tmp_path)
+    fill(view, messages(view, updates))
+    with view.reading() as connection:
+        counts = {int(Verdict.TRACKLET): 2, int(Verdict.LINKED): 1, int(Verdict.STATIONARY): 1}
+        assert moving.count_verdicts(connection, {DAY_OBS, 20200101}) == {DAY_OBS: counts}
+        fates = moving.fates_of_night(connection, DAY_OBS)
+        assert [(one.object_id, one.verdict, one.closed) for one in fates] == [
+            (key, verdicts[key], key == first) for key in sorted(verdicts)
+        ]
+        assert fates[sorted(verdicts).index(first)].designation == ONE
+        only = moving.fates_of_night(connection, DAY_OBS, verdict=int(Verdict.TRACKLET))
+        assert [one.object_id for one in only] == sorted((second, third))
+        assert len(moving.fates_of_night(connection, DAY_OBS, limit=3)) == 3
+        assert moving.fates_of_night(connection, 20200101) == []
