@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +137,15 @@ def _at_hand() -> OrbitsAtHand:
 def _text(value: Any) -> str:
     """Return a value for people; a number with its error as both."""
     if isinstance(value, dict):
-        return str(value["value"]) if value["sigma"] is None else f"{value['value']} ± {value['sigma']:.2g}"
+        return _with_sigma(value["value"], value["sigma"])
     if isinstance(value, list):
         return "; ".join(map(str, value)) or "-"
     return "-" if value is None else str(value)
+
+
+def _with_sigma(value: float, sigma: float | None) -> str:
+    """Return a number with its error, both to the error's second digit; without an error, to ten digits."""
+    if not sigma:
+        return f"{value:.10g}"
+    digits = min(12, max(0, 1 - math.floor(math.log10(sigma))))
+    return f"{value:.{digits}f} ± {sigma:.{digits}f}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from infra import kafka
 from infra.reading import read_to_end
 from infra.settings import Settings
-from processors.moving_objects.detections import day_obs_of, night_numbers, validated_detections
+from processors.moving_objects.detections import day_obs_of, mjd_of_day_obs, night_numbers, validated_detections
 from schemas import avro
 from schemas.events import DayMopsDecision, DeadLetter, NightEnded, OrbitDetermined, OrbitOrigin
 from schemas.tables import Table
@@ -98,10 +98,11 @@ def run_nights(
     Raises
     ------
     DayMopsError
-        When the stage refused a night, with its reason, or does not answer.
+        When the night is no date, when the stage refused it, with its reason, or does not answer.
     KafkaUnavailableError
         When the cluster does not answer; nothing is half done, and the run may be repeated.
     """
+    _require_date(day_obs)
     wiring = Wiring(settings)
     before = len(_decisions(wiring))
     asked = [_by_hand(wiring, name, rows) for name, rows in nights] or [end_night(wiring, day_obs, reason=reason)]
@@ -113,6 +114,14 @@ def run_nights(
         _wait(wiring, LOG_TOPIC, [decisions[-1].offset], lambda _: None)
     own = [one.event for one in decisions if one.event.day_obs == day_obs]
     return DayRun(decision=own[-1] if own else None, new=len(decisions) - before, orbits=_own_orbits(wiring))
+
+
+def _require_date(day_obs: int) -> None:
+    """Refuse what is no night before it is in the log for ever."""
+    try:
+        mjd_of_day_obs(day_obs)
+    except ValueError as error:
+        raise DayMopsError(f"{day_obs} is no night such as 20260921.") from error
 
 
 def end_night(wiring: Wiring, day_obs: int, *, reason: str) -> int:

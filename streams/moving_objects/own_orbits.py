@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.settings import Settings
+from schemas import avro
 from schemas.events import DayMopsDecision, OrbitDetermined, TrackletState
+from schemas.tables import Table
 from schemas.wire import EventCodec
 from streams.compose import Wiring
 from streams.event_log import read_events
@@ -85,13 +87,41 @@ def own_orbit(settings: Settings, designation: str, folder: Path | None = None) 
 
 
 def chosen_for_report(settings: Settings, day_obs: int | None) -> dict[str, OrbitDetermined]:
-    """Return our discoveries that the link rules let report, of a night (None: of all), by designation."""
-    facts = _facts(settings.bootstrap, Wiring(settings).codec)
+    """Return our discoveries that the link rules let report, by designation, as their orbits are now.
+
+    Parameters
+    ----------
+    settings
+        The running system.
+    day_obs
+        Night of DayMOPS that found them or had more of them, whatever later nights made of them since; None for all.
+
+    Raises
+    ------
+    KafkaUnavailableError, RegistryUnavailableError
+        When the system does not run.
+    ObjectMissingError, CorruptObjectError
+        When a table of the night's decisions is gone or broken.
+    """
+    wiring = Wiring(settings)
+    facts = _facts(settings.bootstrap, wiring.codec)
+    touched = set(facts) if day_obs is None else _touched_by(wiring, day_obs)
     return {
         name: fact
         for name, fact in facts.items()
-        if fact.reportable and fact.merged_into is None and day_obs in (None, fact.day_obs)
+        if fact.reportable and fact.merged_into is None and (name in touched or fact.day_obs == day_obs)
     }
+
+
+def _touched_by(wiring: Wiring, day_obs: int) -> set[str]:
+    """Return the orbits that a night's decisions found or bettered."""
+    names: set[str] = set()
+    for item in read_events(wiring.settings.bootstrap, wiring.codec, "daymops-log"):
+        if isinstance(item.event, DayMopsDecision) and item.event.day_obs == day_obs:
+            rows = avro.decode(Table, wiring.objects.get(item.event.orbits)).to_array()
+            if {"designation", "change"} <= set(rows.dtype.names or ()):
+                names |= set(rows["designation"][np.isin(rows["change"], ("new", "better"))].tolist())
+    return names
 
 
 def _facts(bootstrap: str, codec: EventCodec) -> dict[str, OrbitDetermined]:

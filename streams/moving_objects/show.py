@@ -95,7 +95,7 @@ def describe(settings: Settings, designation: str) -> dict[str, Any]:
 def _own(fact: Any) -> dict[str, Any]:
     """Return what only an orbit of ours has."""
     return {
-        "found_on_night": fact.day_obs,
+        "decided_on_night": fact.day_obs,
         "tracklets": len(fact.tracklets),
         "chi2": round(fact.chi2, 3),
         "reportable": fact.reportable,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from infra.settings import Settings
 from processors.moving_objects.errors import InvalidDetectionsError
 from schemas.events import DayMopsDecision
 from schemas.tables import Claim
 from streams.daymops.errors import DayMopsError
-from streams.daymops.run import nights_by_hand
+from streams.daymops.run import nights_by_hand, run_nights
 from streams.daymops.words import sentence_of
 from tests.support.day_fortnight import fortnight
 
@@ -30,6 +31,12 @@ def test_a_folder_without_such_nights_and_broken_detections_are_told() -> None:
     broken["dec"][3] = np.nan
     with pytest.raises(InvalidDetectionsError, match="declination"):
         nights_by_hand(broken, 20260915, 14)
+
+
+@pytest.mark.parametrize("day_obs", [2026092, 20260231, 0, -20260921])
+def test_what_is_no_night_is_refused_before_anything_is_asked(day_obs: int) -> None:
+    with pytest.raises(DayMopsError, match=f"{day_obs} is no night"):
+        run_nights(Settings(), day_obs)
 
 
 def test_a_decision_is_told_in_a_sentence() -> None:

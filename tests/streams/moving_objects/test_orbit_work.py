@@ -239,6 +239,20 @@ def test_a_report_has_what_the_rules_take_and_says_what_is_held_back(discovered:
     assert "held back" in discovered.run(orbits.app, *arguments[:-1]).stdout
 
 
+def test_a_nights_report_has_its_discoveries_whatever_later_nights_made_of_them(
+    discovered: System, tmp_path: Path
+) -> None:
+    changed = np.array([(NAMES[0], "new"), (NAMES[1], "withdrawn")], [("designation", "<U16"), ("change", "<U9")])
+    claim = discovered.objects.put(avro.encode(Table.from_array(changed)))
+    out = discovered.producer()
+    early = replace(decision(None, claim), day_obs=20251201)
+    out.put([Outgoing(topic="daymops-log", key="NightcastSim", record=early)])
+    out.confirm()
+    arguments = ("--submitter", "N. Cast", "--output", str(tmp_path), "--json")
+    found = [answer(discovered.run(orbits.app, "report", night, *arguments)) for night in ("20251201", "20251204")]
+    assert [one["reported"] for one in found] == [[NAMES[0]], list(NAMES[:2])]
+
+
 def test_the_judge_of_iau_ades_accepts_the_report(truth: TrueArcs, tmp_path: Path) -> None:
     pytest.importorskip("ades")
     orbit = own(truth, 0)
