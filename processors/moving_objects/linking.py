@@ -115,7 +115,7 @@ def window_of(detections: Array, observers: Array, tracklets: Tracklets) -> Wind
 
 def link(
     window: Window, rules: LinkingRules | None = None, *, seeds: Array | None = None,
-    progress: Callable[[str, int], None] = lambda *_: None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Candidates:  # fmt: skip
     """Find links among the tracklets of a window; the detections they hold are marked as taken.
 
@@ -128,7 +128,7 @@ def link(
     seeds
         Which tracklets a link must contain one of, boolean over the tracklets; all if None.
     progress
-        Told the name of each family and how many links it gave.
+        Told the name of each family, how many links it gave and how many tracklets are free afterwards.
 
     Returns
     -------
@@ -139,12 +139,44 @@ def link(
     found: list[Candidates] = []
     if len(np.unique(window.tracklets.night)) < rules.nights:
         return none_like()
+    pool = _pool_of(window, seeds)
     for family in rules.families:
-        new = [_search(window, cell, family, rules, seeds) for cell in cells_of(family, window.half_span_days)]
+        new = []
+        for cell in cells_of(family, window.half_span_days):
+            new.append(accept(window, _candidates(window, pool, cell, family, rules), rules))
+            pool = pool.without(window.taken) if len(new[-1]) else pool
         links = tidied(window, concatenated(new))
+        pool = pool.without(window.taken) if len(links) else pool
         found.append(links)
-        progress(family.name, len(links))
+        progress(family.name, len(links), len(pool.tracklets))
     return tidied(window, concatenated(found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pool:
+    """The free tracklets, gathered anew only when links have taken some: cells that give none are many."""
+
+    tracklets: Tracklets
+    seeded: Array | None
+    """Which of them a link must contain one of, boolean; all if None."""
+    seeds: Tracklets
+    """Those."""
+
+    def without(self, taken: Array) -> _Pool:
+        """Return the pool without the tracklets that hold a detection that a mask marks."""
+        free = self.tracklets.untouched(taken)
+        return _Pool(
+            tracklets=self.tracklets.where(free),
+            seeded=None if self.seeded is None else self.seeded[free],
+            seeds=self.seeds if self.seeded is None else self.seeds.where(self.seeds.untouched(taken)),
+        )
+
+
+def _pool_of(window: Window, seeds: Array | None) -> _Pool:
+    """Return the free tracklets of a window and which of them are seeds."""
+    everything = window.tracklets
+    own = everything if seeds is None else everything.where(seeds)
+    return _Pool(tracklets=everything, seeded=seeds, seeds=own).without(window.taken)
 
 
 def tidied(window: Window, links: Candidates) -> Candidates:
@@ -156,41 +188,39 @@ def tidied(window: Window, links: Candidates) -> Candidates:
     return extended(links, window.index, window.rows, window.view, window.epoch, window.taken)
 
 
-def _search(window: Window, cell: Cell, family: Family, rules: LinkingRules, seeds: Array | None) -> Candidates:
-    """Search one cell and accept what it gives."""
-    free = np.flatnonzero(window.tracklets.untouched(window.taken))
-    candidates = _candidates(window, free, cell, family, rules, seeds)
-    return accept(window, candidates, rules)
-
-
-def _candidates(
-    window: Window, free: Array, cell: Cell, family: Family, rules: LinkingRules, seeds: Array | None
-) -> Candidates:
-    pool = window.tracklets
-    arrival, which = np.empty((len(free), ARRIVAL), np.float32), np.empty(len(free), np.int64)
-    count = arrivals(
-        pool.mjd_tai[free], pool.vector[free], pool.rate[free],
-        pool.rate_sigma[free], pool.observer[free], window.view, window.epoch,
-        cell.numbers(), arrival, which,
-    )  # fmt: skip
-    if count < rules.nights:
+def _candidates(window: Window, pool: _Pool, cell: Cell, family: Family, rules: LinkingRules) -> Candidates:
+    """Return what one cell suggests."""
+    if pool.seeded is not None and not len(_arrived(window, pool.seeds, cell)[1]):
         return none_like()
-    arrival, which = arrival[:count], free[which[:count]]
-    noise = np.stack([pool.sigma[which], pool.rate_sigma[which], window.epoch - pool.mjd_tai[which]], axis=1)
-    seeded = np.ones(count, bool) if seeds is None else seeds[which]
-    if not seeded.any():
+    tracklets = pool.tracklets
+    arrival, which = _arrived(window, tracklets, cell)
+    if len(which) < rules.nights:
         return none_like()
+    noise = np.empty((len(which), 3))
+    noise[:, 0], noise[:, 1] = tracklets.sigma[which], tracklets.rate_sigma[which]
+    noise[:, 2] = window.epoch - tracklets.mjd_tai[which]
+    seeded = np.ones(len(which), bool) if pool.seeded is None else pool.seeded[which]
     bend, span = np.radians(family.bend_arcsec / 3600.0), max(window.half_span_days, 1.0)
     reach = _reach(arrival, noise, cell, rules)
     sizes, members, results = find_sets(
-        arrival, noise, pool.night[which], seeded, reach, np.array([0.5 * bend, bend / span]),
+        arrival, noise, tracklets.night[which], seeded, reach, np.array([0.5 * bend, bend / span]),
         np.array([cell.gamma_half, cell.gamma_dot_half]), np.array([rules.pair_chi2, rules.triple_chi2, rules.more_chi2]),
     )  # fmt: skip
     if not len(sizes):
         return none_like()
     seed = members[np.concatenate([[0], np.cumsum(sizes)[:-1]])]
     unknowns, axes = _starts(arrival[seed].astype(np.float64), results, cell.numbers())
-    return assemble(sizes, which[members], unknowns, axes, (pool.offsets, pool.members))
+    return assemble(sizes, which[members], unknowns, axes, (tracklets.offsets, tracklets.members))
+
+
+def _arrived(window: Window, tracklets: Tracklets, cell: Cell) -> tuple[Array, Array]:
+    """Return the arrivals of the tracklets that a cell can hold, and which they are."""
+    arrival, which = np.empty((len(tracklets), ARRIVAL), np.float32), np.empty(len(tracklets), np.int64)
+    count = arrivals(
+        tracklets.mjd_tai, tracklets.vector, tracklets.rate, tracklets.rate_sigma, tracklets.observer, window.view,
+        window.epoch, cell.numbers(), arrival, which,
+    )  # fmt: skip
+    return arrival[:count], which[:count]
 
 
 def _reach(arrival: Array, noise: Array, cell: Cell, rules: LinkingRules) -> Array:
@@ -199,11 +229,17 @@ def _reach(arrival: Array, noise: Array, cell: Cell, rules: LinkingRules) -> Arr
     few = slice(None, None, max(1, len(arrival) // _SAMPLED))
     arrival, noise = arrival[few], noise[few]
     for column, error in ((6, np.hypot(noise[:, 0], noise[:, 1] * noise[:, 2])), (9, noise[:, 1])):
-        by_gamma = np.linalg.norm(arrival[:, column : column + 3], axis=1) * cell.gamma_half
-        by_rate = np.linalg.norm(arrival[:, column + 6 : column + 9], axis=1) * cell.gamma_dot_half
-        out.append(np.quantile(by_gamma + by_rate, 0.98) + 5.0 * np.quantile(error, 0.9))
-    out[0] = min(out[0], np.radians(rules.reach_deg))
-    return np.array(out)
+        by_gamma, by_rate = arrival[:, column : column + 3], arrival[:, column + 6 : column + 9]
+        moved = np.sqrt(np.einsum("ij,ij->i", by_gamma, by_gamma)) * cell.gamma_half
+        moved += np.sqrt(np.einsum("ij,ij->i", by_rate, by_rate)) * cell.gamma_dot_half
+        out.append(_share(moved, 0.98) + 5.0 * _share(error, 0.9))
+    return np.array([min(out[0], np.radians(rules.reach_deg)), out[1]])
+
+
+def _share(values: Array, share: float) -> float:
+    """Return the least value that a share of the values does not exceed."""
+    place = min(len(values) - 1, int(share * len(values)))
+    return float(np.partition(values, place)[place])
 
 
 @njit(cache=True)

@@ -34,7 +34,7 @@ class Links:
 def link_detections(
     detections: Array, observers: Array, *, tracklet_rules: TrackletRules | None = None,
     pruning: PruningRules | None = None, rules: LinkingRules | None = None,
-    progress: Callable[[str, int], None] = lambda *_: None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Links:  # fmt: skip
     """Link the detections of a window of nights.
 
@@ -47,7 +47,7 @@ def link_detections(
     tracklet_rules, pruning, rules
         Limits.
     progress
-        Told the name of each family of hypotheses and how many links it gave.
+        Told, after "tracklets" and each family of hypotheses, its name, how many links it gave and how many tracklets are free.
 
     Returns
     -------
@@ -67,6 +67,7 @@ def link_detections(
     likely = plausible_tracklets(rows, window.tracklets, window.index, pruning)
     likely &= window.tracklets.untouched(stationary_detections(rows, pruning))
     window.tracklets = window.tracklets.where(likely)
+    progress("tracklets", 0, len(window.tracklets))
     found = link(window, rules, progress=progress)
     ids = [
         np.sort(rows["detection_id"][found.members[a:b]])

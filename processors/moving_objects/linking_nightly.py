@@ -19,7 +19,6 @@ from processors.moving_objects.linking import LinkingRules, Window, link, window
 from processors.moving_objects.linking_candidates import (
     Candidates,
     concatenated,
-    fitted,
     good_nights,
     none_like,
     states,
@@ -225,10 +224,9 @@ def _opened(state: NightlyState, new: Array, observers: Array, rules: NightlyRul
 def _carried(state: NightlyState, window: Window) -> tuple[tuple[Candidates, Array], Array, Array]:
     """Return the links at the window's epoch with their identifiers, those that no longer fit, and detections set free."""
     links = _rebased(state, window)
-    fits, _ = fitted(links, window.rows, window.view, window.epoch)
     owner = np.full(len(window.detections), -1, np.int64)
     owner[links.members] = links.owners()
-    kept, free = unlinked(links.where(fits.chi2 == fits.chi2), window.rows, window.nights, window.view, window.epoch)
+    kept, free = unlinked(links, window.rows, window.nights, window.view, window.epoch)
     window.taken[free] = False
     which = owner[kept.members[kept.offsets[:-1]]] if len(kept) else np.zeros(0, np.int64)
     gone = np.setdiff1d(np.arange(len(links)), which)
