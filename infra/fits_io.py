@@ -73,10 +73,19 @@ def _opened(source: bytes | Path) -> Iterator[fits.HDUList]:
             with fits.open(io.BytesIO(data), lazy_load_hdus=False, memmap=False) as hdus:
                 _check_length(hdus, data, name)
                 yield hdus
+    except FitsFileError as error:
+        if isinstance(source, bytes) or source.name in str(error):
+            raise
+        raise type(error)(f"{source.name}: {error}") from error
     except (EOFError, zlib.error) as error:
         raise TruncatedFitsError(f"{name} is a gzip file that ends too early.") from error
     except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
-        raise FitsFileError(f"{name} cannot be read as FITS: {error}.") from error
+        raise FitsFileError(f"{name} cannot be read as FITS: {_first_sentence(error)}.") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """What went wrong, without the advice for programmers that follows it."""
+    return str(error).split(". ")[0].strip().rstrip(".")
 
 
 def _check_length(hdus: fits.HDUList, data: bytes, name: str) -> None:

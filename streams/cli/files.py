@@ -14,7 +14,9 @@ from streams.cli.common import JsonOption, console, one_sentence_errors, print_j
 __all__ = ["ccd", "difference", "isr"]
 
 _File = typer.Argument(exists=True, dir_okay=False, readable=True)
-_OutOption = typer.Option("--out", "-o", help="Folder for image, source table and picture; made when missing.")
+_OutOption = typer.Option(
+    "--out", "-o", file_okay=False, help="Folder for image, source table and picture; made when missing."
+)
 
 
 def isr(
@@ -105,7 +107,11 @@ def ccd(
 
     files = ReleaseFiles(directory=release, masters=masters, references=references, template=template)
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-    with one_sentence_errors(), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    with (
+        one_sentence_errors(),
+        Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar,
+    ):
         task = bar.add_task("", total=len(STEPS))
 
         def show(step: str, done: int, steps: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io.ascii import InconsistentTableError
 from astropy.table import Table
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from infra.fits_io import read_raw, read_table, write_image
 from infra.parquet import to_parquet
 from processors.detector import DetectorInputs, DetectorProducts, process_detector
 from processors.differencing.snap_consistency import SNAP_DTYPE
+from processors.errors import InputError
 from processors.single_frame.errors import BadHeaderError
 from processors.single_frame.frames import RawFrame, parse_raw
 from schemas.camera import Detector, load_camera
@@ -26,7 +28,7 @@ from streams.files.ccd_page import write_page
 from streams.files.release_files import ReleaseFiles
 from streams.reliability import packaged_model
 
-__all__ = ["CcdReport", "run"]
+__all__ = ["BadPositionsError", "CcdReport", "run"]
 
 STEPS = ("read", "single_frame", "difference", "reliability", "fakes", "forced", "write")
 """In the order in which they are done."""
@@ -38,6 +40,12 @@ SNAP_UNITS = {
 """Units of what the snaps say of each source."""
 
 Progress = Callable[[str, int, int], None]
+
+
+class BadPositionsError(InputError):
+    """The table of positions to measure at cannot be read or lacks a column."""
+
+    code = "bad_positions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,8 @@ def run(
     ------
     FitsFileError, MissingInputError
         When an input is missing or cannot be read.
+    BadPositionsError, ReleaseFileMismatchError
+        When the positions are no table of positions, or a file is of another detector or band.
     SingleFrameError, DifferencingError
         When the CCD cannot be processed, by its kind.
     """
@@ -152,15 +162,27 @@ def _frames(snaps: Sequence[Path], camera_name: str | None) -> tuple[Any, Detect
 
 
 def _positions(path: Path) -> NDArray[Any]:
-    if path.suffix.lower() == ".csv":
-        table = Table.read(path, format="csv")
-        rows = np.zeros(len(table), [("diaObjectId", "<i8"), ("ra", "<f8"), ("dec", "<f8")])
-        for name in rows.dtype.names or ():
-            if name not in table.colnames:
-                raise BadHeaderError(f"{path.name} has no column {name}; it needs diaObjectId, ra, dec.")
+    """Rows of diaObjectId, ra, dec of a CSV or FITS table."""
+    table = _read_csv(path) if path.suffix.lower() == ".csv" else read_table(path)
+    rows = np.zeros(len(table), [("diaObjectId", "<i8"), ("ra", "<f8"), ("dec", "<f8")])
+    for name in rows.dtype.names or ():
+        if name not in (table.dtype.names or ()):
+            raise BadPositionsError(f"{path.name} has no column {name}; it needs diaObjectId, ra, dec.")
+        try:
             rows[name] = table[name]
-        return rows
-    return read_table(path)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise BadPositionsError(f"The column {name} of {path.name} holds what is no number.") from error
+    return rows
+
+
+def _read_csv(path: Path) -> NDArray[Any]:
+    try:
+        table = Table.read(path, format="csv")
+        if table.has_masked_values:
+            raise BadPositionsError(f"{path.name} has empty cells.")
+        return np.asarray(table.as_array())
+    except (ValueError, UnicodeDecodeError, InconsistentTableError) as error:
+        raise BadPositionsError(f"{path.name} cannot be read as CSV: {str(error).splitlines()[0]}.") from error
 
 
 def _write(products: DetectorProducts, out_dir: Path, stem: str) -> dict[str, Path]:

@@ -22,8 +22,21 @@ ARROW_MAS = 20.0
 BRIGHT, FARTHEST_MAS = 20.0, 200.0
 """Stars of the quiver: brighter than so many sigmas, and nearer than that to their place; others are blends or too faint to tell."""
 
+LEAST_SPREAD_MMAG = 50.0
+"""Smallest half height of the plots of magnitudes; beyond it they reach five times the scatter that most stars have."""
+
 MOST_ARROWS, CELLS = 250, 14
 """Stars up to which each has its arrow; beyond, a grid of so many cells on a side has one each."""
+
+STYLE = (
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.5 system-ui,sans-serif;margin:clamp(.75rem,3vw,2rem);max-width:1500px}h1{font-size:clamp(1.2rem,5vw,2rem)}"
+    "main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(430px,100%),1fr));gap:1.5rem}"
+    "figure{margin:0}img{width:100%;border-radius:6px}figcaption{opacity:.75}"
+    "dl{columns:22rem;column-gap:3rem}dl div{display:flex;gap:1rem;justify-content:space-between;break-inside:avoid}"
+    "dt{overflow-wrap:anywhere}dd{margin:0;font-variant-numeric:tabular-nums}"
+)
+"""Style of the page: one column on a telephone, the system's light or dark; the plots stay white."""
 
 Axes = Any
 Plot = tuple[str, str, Callable[[Axes], None]]
@@ -139,6 +152,9 @@ def _snap_plots(products: DetectorProducts) -> list[Plot]:
 def _snaps(axes: Axes, products: DetectorProducts) -> None:
     told, sources = products.difference.snaps, products.difference.sources
     assert told is not None
+    if len(sources) == 0:
+        _nothing(axes, "no DIASources")
+        return
     labels = {
         SnapPresence.BOTH: ("both snaps", "tab:blue"),
         SnapPresence.FIRST: ("first alone", "tab:orange"),
@@ -154,10 +170,11 @@ def _snaps(axes: Axes, products: DetectorProducts) -> None:
     moved = told["motion_snr"] > MOTION_SIGMAS
     glints = int(np.count_nonzero(sources["glint_trail"] == 1))
     axes.set(
-        xscale="log", xlabel="signal-to-noise", ylabel="part of the flux in the first snap", ylim=(-0.5, 1.5),
+        ylabel="part of the flux in the first snap", ylim=(-0.5, 1.5),
         title=f"{int(moved.sum())} moved between the snaps, {glints} in rows of flashes",
     )  # fmt: skip
     axes.legend(fontsize=8)
+    _by_snr(axes, sources["snr"])
 
 
 def _save(path: Path, draw: Callable[[Axes], None]) -> None:
@@ -217,12 +234,34 @@ def _psf(axes: Axes, products: DetectorProducts, matched: dict[str, NDArray[Any]
 def _offsets(axes: Axes, matched: dict[str, NDArray[Any]], by: str, label: str) -> None:
     good = np.isfinite(matched[by]) & np.isfinite(matched["offset"])
     if not good.any():
-        axes.text(0.5, 0.5, f"no star has a {label}", ha="center", va="center", transform=axes.transAxes)
-        axes.set(xticks=[], yticks=[])
+        _nothing(axes, f"no star has a {label}")
         return
+    values = 1000 * matched["offset"][good]
+    reach = max(LEAST_SPREAD_MMAG, 5 * 1.4826 * float(np.median(np.abs(values))))
+    outside = int(np.count_nonzero(np.abs(values) > reach))
     axes.axhline(0.0, color="0.6", linewidth=1)
-    axes.scatter(matched[by][good], 1000 * matched["offset"][good], s=6, color="tab:green")
-    axes.set(xlabel=label, ylabel="measured - catalogue (mmag)", ylim=(-150, 150), title=f"{int(good.sum())} stars")
+    axes.scatter(matched[by][good], values, s=6, color="tab:green")
+    axes.set(
+        xlabel=label, ylabel="measured - catalogue (mmag)", ylim=(-reach, reach),
+        title=f"{int(good.sum())} stars" + (f", {outside} of them outside the plot" if outside else ""),
+    )  # fmt: skip
+
+
+def _nothing(axes: Axes, sentence: str) -> None:
+    axes.text(0.5, 0.5, sentence, ha="center", va="center", transform=axes.transAxes)
+    axes.set(xticks=[], yticks=[])
+
+
+def _by_snr(axes: Axes, snr: NDArray[Any]) -> None:
+    """Make the horizontal axis a logarithmic one of signal-to-noise, its ticks written out."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    low, high = 0.9 * float(snr.min()), 1.1 * float(snr.max())
+    ticks = [tick for tick in (5, 7, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if low <= tick <= high]
+    axes.set(xscale="log", xlim=(low, high), xlabel="signal-to-noise")
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def _score(axes: Axes, products: DetectorProducts) -> None:
@@ -260,14 +299,18 @@ def _completeness(axes: Axes, products: DetectorProducts) -> None:
 def _reliability(axes: Axes, products: DetectorProducts) -> None:
     sources = products.difference.sources
     scored = sources[np.isfinite(sources["reliability"])]
+    if len(scored) == 0:
+        _nothing(axes, "no DIASource has a score" if len(sources) else "no DIASources")
+        return
     negative = scored["isNegative"] == 1
     for chosen, colour, name in ((~negative, "tab:cyan", "positive"), (negative, "tab:red", "negative")):
         axes.scatter(scored["snr"][chosen], scored["reliability"][chosen], s=14, color=colour, label=name)
     axes.legend()
     axes.set(
         title=f"{len(scored)} of {len(sources)} scored; {float(np.sum(1 - scored['reliability'])):.1f} artefacts expected",
-        xlabel="signal-to-noise", ylabel="reliability", xscale="log", ylim=(-0.02, 1.02),
+        ylabel="reliability", ylim=(-0.02, 1.02),
     )  # fmt: skip
+    _by_snr(axes, scored["snr"])
 
 
 def _picture(axes: Axes, products: DetectorProducts) -> None:
@@ -299,12 +342,8 @@ def _html(products: DetectorProducts, figures: list[tuple[str, str]]) -> str:
         for name, value in sorted(products.metrics.items())
     )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>'
-        "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:1500px}"
-        "main{display:grid;grid-template-columns:repeat(auto-fit,minmax(430px,1fr));gap:1.5rem}"
-        "figure{margin:0}img{width:100%}figcaption{color:#555}"
-        "dl{columns:22rem;column-gap:3rem}dl div{display:flex;justify-content:space-between;break-inside:avoid}"
-        "dd{margin:0;font-variant-numeric:tabular-nums}"
-        f"</style><h1>{title}</h1><p>Template {html.escape(Path(products.choice.info.path).name)}.</p>"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style>'
+        f"<h1>{title}</h1><p>Template {html.escape(Path(products.choice.info.path).name)}.</p>"
         f"<main>{cells}</main><h2>Figures</h2><dl>{rows}</dl></html>\n"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from infra.fits_io import read_masters, read_refcat, read_template
@@ -20,16 +21,22 @@ from processors.differencing.templates import (
     choose_template,
     template_from_image,
 )
-from processors.errors import MissingInputError
+from processors.errors import InputError, MissingInputError
 from schemas.raw import MasterCalibrations
 
-__all__ = ["ReleaseFileMissingError", "ReleaseFiles"]
+__all__ = ["ReleaseFileMismatchError", "ReleaseFileMissingError", "ReleaseFiles"]
 
 
 class ReleaseFileMissingError(MissingInputError):
     """A file that one CCD needs was neither given nor found in the release."""
 
     code = "release_file_missing"
+
+
+class ReleaseFileMismatchError(InputError):
+    """A file of the release is of another detector or band than the snaps."""
+
+    code = "release_file_mismatch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +55,14 @@ class ReleaseFiles:
         ------
         ReleaseFileMissingError
             When there are none.
+        ReleaseFileMismatchError
+            When the file says that it is of another detector.
         """
         named = _description(self.directory)["masters"].get(str(detector)) if self.directory else None
-        return read_masters(self._path(self.masters, named, f"master calibrations of detector {detector}", "--masters"))
+        path = self._path(self.masters, named, f"master calibrations of detector {detector}", "--masters")
+        masters = read_masters(path)
+        _check(path, "detector", fits.getheader(path).get("DETECTOR"), detector)
+        return masters
 
     def read_references(self) -> NDArray[np.void]:
         """Return the reference catalogue.
@@ -70,13 +82,18 @@ class ReleaseFiles:
         ------
         NoTemplateError
             Later, when the release has none of the detector and band.
+        ReleaseFileMismatchError
+            Later, when the file says that it is of another detector or band.
         """
         infos = self._infos(detector, band)
 
         def choose(airmass: float) -> tuple[Template, TemplateChoice]:
             choice = choose_template(infos, detector=detector, band=band, airmass=airmass)
             path = Path(choice.info.path)
-            return template_from_image(read_template(path), path=path.name, sha256=choice.info.sha256), choice
+            image = read_template(path)
+            _check(path, "detector", image.header.get("DETECTOR"), detector)
+            _check(path, "band", image.band, band)
+            return template_from_image(image, path=path.name, sha256=choice.info.sha256), choice
 
         return choose
 
@@ -99,6 +116,12 @@ class ReleaseFiles:
         if self.directory is not None and named is not None:
             return self.directory / named
         raise ReleaseFileMissingError(f"No {what}: name the file with {option}, or a release with --release.")
+
+
+def _check(path: Path, what: str, found: object, wanted: object) -> None:
+    """Refuse a file of another detector or band; one that does not say is believed."""
+    if found is not None and found != wanted:
+        raise ReleaseFileMismatchError(f"{path.name} is of {what} {found}, the snaps are of {what} {wanted}.")
 
 
 def _given(path: Path, detector: int, band: str) -> TemplateInfo:

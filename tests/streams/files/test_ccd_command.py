@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ from astropy.wcs import WCS
 from PIL import Image
 from typer.testing import CliRunner
 
+from processors.detector import DetectorInputs, DetectorProducts, process_detector
 from processors.single_frame.errors import BadHeaderError
 from streams.cli import main as cli
-from streams.files.ccd_command import CcdReport, run
-from streams.files.release_files import ReleaseFileMissingError, ReleaseFiles
+from streams.files.ccd_command import BadPositionsError, CcdReport, run
+from streams.files.release_files import ReleaseFileMismatchError, ReleaseFileMissingError, ReleaseFiles
 from tests.support.night_harness import simulate
 
 
@@ -125,6 +128,7 @@ def test_the_page_shows_every_plot(report: CcdReport) -> None:
         with Image.open(picture) as opened:
             assert np.asarray(opened.convert("L")).std() > 5
     assert f"{report.metrics['psf_fwhm_pixels']:.6g}" in page
+    assert '<meta name="viewport" content="width=device-width' in page
 
 
 def test_what_is_missing_is_said_in_one_sentence(night: Path, tmp_path: Path) -> None:
@@ -132,18 +136,54 @@ def test_what_is_missing_is_said_in_one_sentence(night: Path, tmp_path: Path) ->
         run(snaps_of(night), release=ReleaseFiles(), out_dir=tmp_path)
     with pytest.raises(ReleaseFileMissingError, match=r"no readable release\.json"):
         run(snaps_of(night), release=ReleaseFiles(directory=tmp_path), out_dir=tmp_path)
-    (tmp_path / "at.csv").write_text("id,ra\n1,2\n")
-    with pytest.raises(BadHeaderError, match="no column diaObjectId"):
-        run(
-            snaps_of(night),
-            release=ReleaseFiles(directory=night / "release"),
-            out_dir=tmp_path,
-            positions=tmp_path / "at.csv",
-        )
     third = snaps_of(night)[0].parents[1] / str(int((night / "visits.txt").read_text().splitlines()[1].split()[0]))
     other = next(third.glob("*-000.fits"))
     with pytest.raises(BadHeaderError, match="different visits"):
         run([snaps_of(night)[0], other], release=ReleaseFiles(directory=night / "release"), out_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("id,ra\n1,2\n", "at.csv has no column diaObjectId; it needs diaObjectId, ra, dec."),
+        ("diaObjectId,ra,dec\n1,,2\n", "at.csv has empty cells."),
+        ("diaObjectId,ra,dec\n1,x,2\n", "The column ra of at.csv holds what is no number."),
+        ("diaObjectId,ra,dec\n1,2,3\n1,2,3,4\n", "at.csv cannot be read as CSV: Number of header columns"),
+    ],
+)
+def test_positions_that_are_none_are_refused(night: Path, tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "at.csv").write_text(text)
+    release = ReleaseFiles(directory=night / "release")
+    with pytest.raises(BadPositionsError, match=f"^{re.escape(sentence)}"):
+        run(snaps_of(night), release=release, out_dir=tmp_path, positions=tmp_path / "at.csv")
+
+
+def test_files_of_another_detector_or_band_are_refused(night: Path, tmp_path: Path) -> None:
+    release = ReleaseFiles(directory=night / "release")
+    for changed, sentence in (
+        (replace(release, masters=night / "release/masters/det-001.fits"), "det-001.fits is of detector 1, the snaps"),
+        (replace(release, template=night / "release/templates/r-a1-det-001.fits"), "is of detector 1, the snaps"),
+        (replace(release, template=night / "release/templates/i-a1-det-000.fits"), "is of band i, the snaps are of"),
+    ):
+        with pytest.raises(ReleaseFileMismatchError, match=sentence):
+            run(snaps_of(night), release=changed, out_dir=tmp_path)
+
+
+def test_a_ccd_on_which_nothing_changed_has_its_page(
+    night: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing_changed(inputs: DetectorInputs, **kwargs: Any) -> DetectorProducts:
+        products = process_detector(inputs, **kwargs)
+        difference = products.difference
+        assert difference.snaps is not None
+        none = replace(difference, sources=difference.sources[:0], snaps=difference.snaps[:0])
+        return replace(products, difference=none)
+
+    monkeypatch.setattr("streams.files.ccd_command.process_detector", nothing_changed)
+    report = run(snaps_of(night), release=ReleaseFiles(directory=night / "release"), out_dir=tmp_path)
+    assert len(pq.read_table(report.files["diasources"])) == len(pq.read_table(report.files["snaps"])) == 0
+    assert len(parse_single_table(report.files["votable"]).to_table()) == 0
+    assert report.files["page"].read_text().count("<img ") == len(list(tmp_path.glob("*.png"))) == 9
 
 
 def test_the_command_ends_with_the_reason(night: Path, tmp_path: Path) -> None:
@@ -151,3 +191,7 @@ def test_the_command_ends_with_the_reason(night: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.build(), arguments)
     assert result.exit_code == 1
     assert "No master calibrations" in result.stderr
+    arguments += ["--release", str(night / "release"), "--references", str(snaps_of(night)[0])]
+    result = CliRunner().invoke(cli.build(), arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error (missing_hdu): {snaps_of(night)[0].name}: The file has no table.")
