@@ -29,7 +29,7 @@ from processors.moving_objects.merging import merged, unlinked
 from processors.moving_objects.tracklet_pruning import PruningRules, plausible_tracklets, stationary_detections
 from processors.moving_objects.tracklets import TrackletRules, Tracklets, form_tracklets, joined, measure_tracklets
 
-__all__ = ["LinkedNight", "NightlyRules", "NightlyState", "begin", "link_night"]
+__all__ = ["LinkedNight", "NightlyRules", "NightlyState", "begin", "link_night", "restore"]
 
 Array = np.ndarray[Any, Any]
 
@@ -146,7 +146,7 @@ def link_night(
     state, retired = _without_old(state, tonight - rules.window_nights)
     window, fresh = _opened(state, new, new_observers, rules)
     links, dissolved, freed = _carried(state, window)
-    _restore(window, freed, np.concatenate([state.observers, new_observers]), rules)
+    restore(window, freed, np.concatenate([state.observers, new_observers]), rules)
     ids = links[1]
     before = np.diff(links[0].offsets)
     known = _recognised(window, links[0], fresh, rules)
@@ -233,8 +233,20 @@ def _carried(state: NightlyState, window: Window) -> tuple[tuple[Candidates, Arr
     return (kept, state.link_ids[which]), np.sort(state.link_ids[gone]), free
 
 
-def _restore(window: Window, freed: Array, observers: Array, rules: NightlyRules) -> None:
-    """Put the tracklets of detections that were set free back into the pool: they left it when their link was accepted."""
+def restore(window: Window, freed: Array, observers: Array, rules: NightlyRules) -> None:
+    """Put the tracklets of detections that were set free back into the pool: they left it when they were taken.
+
+    Parameters
+    ----------
+    window
+        Its tracklets are changed; the detections are not marked as taken any more.
+    freed
+        Positions of the detections, ascending; may be empty.
+    observers
+        Heliocentric position and velocity of the observer at each detection of the window, shape (n, 6).
+    rules
+        Limits.
+    """
     if not len(freed):
         return
     rows = np.flatnonzero(np.isin(window.nights, window.nights[freed]) & ~window.taken)
