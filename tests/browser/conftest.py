@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from streams.toolkit.service import Toolkit
 from tests.support.optional import missing
 from tests.support.packets import Story, build_sky
 from tests.support.toolkits import make_toolkit
+from tests.support.waiting import PATIENCE_S, eventually
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -98,23 +98,14 @@ class serving:
 
     def __enter__(self) -> Served:
         self._thread.start()
-        wait_until(lambda: is_listening(self._port))
+        eventually(lambda: is_listening(self._port))
         return Served(f"http://127.0.0.1:{self._port}", self._toolkit, self._stories)
 
     def __exit__(self, *_: object) -> None:
         self._toolkit.changes.close()
         self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self._thread.join(PATIENCE_S)
         self._toolkit.view.engine.dispose()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    """Wait for a condition, at most so long."""
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        pause.wait(0.05)
 
 
 @pytest.fixture

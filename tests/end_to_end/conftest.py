@@ -52,7 +52,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObservedNight]:
         answers = {line: home.json(*line.split()) for line in words}
         recording = folder / "recording.avro"
         home.run("replay", "record", str(printed["day_obs"]))
-        with urllib.request.urlopen(f"http://127.0.0.1:{home.settings.metrics.port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{home.settings.metrics.port}/metrics", timeout=60) as answer:
             metrics = answer.read().decode()
         seen = home.logs(), published(home.settings), events_of(home.settings.bootstrap, "visit-events")
         started = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from schemas.events import (
 from schemas.public_avro import decode_record
 from streams.night.truth import read_truth
 from tests.support.nights import UNHURRIED, events_of, installed
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.broker
 
@@ -100,12 +100,12 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
 
 def _answers(bootstrap: str, wanted: int) -> list[AssociationDecision]:
     """Wait for association's answers to DayMOPS."""
-    deadline = time.monotonic() + 120.0
-    while True:
-        answers = [d for d in events_of(bootstrap, "association-log") if d.correction is not None]
-        if len(answers) >= wanted:
-            return answers
-        assert time.monotonic() < deadline, f"{len(answers)} of {wanted} decisions were answered"
+
+    def answers() -> list[AssociationDecision]:
+        return [d for d in events_of(bootstrap, "association-log") if d.correction is not None]
+
+    eventually(lambda: len(answers()) >= wanted, said=lambda: f"{len(answers())} of {wanted} decisions were answered")
+    return answers()
 
 
 def _grown(bootstrap: str) -> dict[str, list[int]]:

@@ -141,7 +141,7 @@ def test_night_with_faults_closes_every_visit_in_order_with_the_right_outcomes(c
     control.announce(7)
     for snap in (0, 1):
         control.expose(7, snap, files=False)
-    eventually(lambda: set(closings(control)) == {1, 3, 5, 7}, within_s=60)
+    eventually(lambda: set(closings(control)) == {1, 3, 5, 7})
     closed = closings(control)
     assert list(closed) == [1, 3, 5, 7]
     statuses = {visit: {o.status for o in fact.outcomes} for visit, fact in closed.items()}

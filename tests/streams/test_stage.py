@@ -35,6 +35,7 @@ from tests.support.stages import (
     running,
     started,
 )
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.broker
 ROOT = Path(__file__).parents[2]
@@ -135,7 +136,7 @@ def test_a_call_that_does_not_come_back_is_noticed(bench: Bench, monkeypatch: py
             return getattr(self._producer, name)
 
         def send_offsets_to_transaction(self, *arguments: Any) -> None:
-            released.wait(20)
+            released.wait(PATIENCE_S)
             self._producer.send_offsets_to_transaction(*arguments)
 
     stage._log._producer = Hanging(stage._log._producer)
@@ -161,16 +162,16 @@ def test_killed_between_writing_and_committing_each_event_counts_once(
     produce(broker.bootstrap, RegistryClient(broker.registry_url), bench.source, range(40))
     command = [sys.executable, "-m", "tests.support.counting_process", broker.bootstrap, broker.registry_url]
     command += [bench.source, bench.target, str(tmp_path), "counting"]
-    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S, check=False).returncode == -signal.SIGKILL
     proof = CrashPoints(tmp_path).fired("counting")
     assert proof is not None
     assert proof["read"] != proof["committed"]
     assert bench.results() == []
     child = subprocess.Popen(command, cwd=ROOT)
     try:
-        eventually(lambda: len(bench.results()) >= 40, within_s=40)
+        eventually(lambda: len(bench.results()) >= 40)
         child.terminate()
-        assert child.wait(10) == 0
+        assert child.wait(PATIENCE_S) == 0
     finally:
         child.kill()
     assert bench.results() == expected(40)
@@ -191,9 +192,9 @@ def test_abort_reads_again_from_the_last_commit(bench: Bench, monkeypatch: pytes
     bench.send(range(3))
     thread, errors = started(stage)
     # librdkafka may wait half a minute for the partition to come into being, and may call it fatal then
-    eventually(lambda: bench.results() == expected(3) or not thread.is_alive(), within_s=90)
+    eventually(lambda: bench.results() == expected(3) or not thread.is_alive())
     stage.stop()
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert [type(error) for error in errors] in ([], [StageInterruptedError])
     if errors:  # the supervisor starts it anew
         with running(bench.stage()):
@@ -347,11 +348,11 @@ def test_restart_of_the_broker_loses_and_repeats_nothing(own_engine: RunningEngi
         own_engine.broker.start()
         own_engine.broker.wait_ready()
         produce(own_engine.bootstrap, schemas, source, range(20, 40))
-        eventually(done, within_s=120)
+        eventually(done)
     finally:
         for child in children:
             child.kill()
-            child.wait(10)
+            child.wait(PATIENCE_S)
     assert bench.results() == expected(40)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,11 +45,14 @@ from tests.support.association_cases import (
     source_rows,
     visit_number,
 )
+from tests.support.waiting import eventually
 
 INSTRUMENT = "TestCam"
 DETECTORS = (0, 1)
 CAMERA = "tiny"
 FIELD = (359.999, 0.0)
+MOST_DEATHS = 8
+"""A stage that has died so often will not recover: each crash point fires once, and no test arms as many."""
 
 
 @dataclass(kw_only=True)
@@ -258,14 +260,16 @@ class Keeper:
         self.children = children
         self.deaths: dict[str, list[int]] = defaultdict(list)
 
-    def wait(self, done: Callable[[], bool], *, for_s: float = 180.0) -> None:
-        """Wait for a condition, starting again what has died meanwhile."""
-        deadline = time.monotonic() + for_s
-        while not done():
-            for name, child in self.children.items():
-                if child.exit_code is not None:
-                    self.deaths[name].append(child.exit_code)
-                    assert len(self.deaths[name]) < 8, child.log_tail(3000)
-                    child.start()
-            assert time.monotonic() < deadline, {name: child.log_tail(3000) for name, child in self.children.items()}
-            time.sleep(0.5)
+    def wait(self, done: Callable[[], object], *, for_s: float = 240.0) -> None:
+        """Wait for a condition, starting again what has died meanwhile; what dies again and again ends the wait."""
+        eventually(done, within_s=for_s, look=self._start_again, said=self._last_words, pause_s=0.2)
+
+    def _start_again(self) -> None:
+        for name, child in self.children.items():
+            if child.exit_code is not None:
+                self.deaths[name].append(child.exit_code)
+                assert len(self.deaths[name]) < MOST_DEATHS, child.log_tail(3000)
+                child.start()
+
+    def _last_words(self) -> str:
+        return "\n".join(f"{name}: {child.log_tail(3000)}" for name, child in self.children.items())

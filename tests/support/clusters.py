@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from infra.ports import free_port
 from infra.settings import load_settings
 from tests.support.engine import RunningEngine
 from tests.support.optional import missing
+from tests.support.waiting import eventually
 
 IMAGE = "nightcast-kafka-test"
 
@@ -76,9 +76,7 @@ def _container() -> Iterator[str]:
     container = DockerContainer(IMAGE).with_bind_ports(port, port)
     with container:
         bootstrap = f"127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
-        while not broker_answers(bootstrap):
-            assert time.monotonic() < deadline, "the container's broker does not answer"
+        eventually(lambda: broker_answers(bootstrap))
         yield bootstrap
 
 

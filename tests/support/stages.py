@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from schemas import avro
 from schemas.events import Cancelled, IntegrationStarted, VisitEvent
 from schemas.wire import EventCodec, SchemaSource
 from streams.stage import Incoming, Outgoing, StageSpec, TransactionalStage
+from tests.support import waiting
+from tests.support.waiting import PATIENCE_S
 
 __all__ = [
     "Count",
@@ -32,6 +33,9 @@ __all__ = [
     "running",
     "started",
 ]
+
+_ends: list[list[BaseException]] = []
+"""What ended each stage that is `running`: an empty list while it runs."""
 
 
 class LocalRegistry:
@@ -114,13 +118,15 @@ def read_events(bootstrap: str, topic: str, event: type[Any]) -> list[Any]:
     return [avro.decode(event, m.value()[5:]) for m in read_to_end(bootstrap, topic)]
 
 
-def eventually(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
-    """Wait for a condition, or fail."""
-    deadline = time.monotonic() + within_s
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        pause.wait(0.05)
+def eventually(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
+    """Wait for a condition, or fail: at once with its error when a stage that is `running` has ended by one."""
+    waiting.eventually(condition, within_s=within_s, look=_raise_what_ended_a_stage)
+
+
+def _raise_what_ended_a_stage() -> None:
+    for errors in _ends:
+        if errors:
+            raise errors[0]
 
 
 def started(stage: TransactionalStage[Any]) -> tuple[threading.Thread, list[BaseException]]:
@@ -142,11 +148,13 @@ def started(stage: TransactionalStage[Any]) -> tuple[threading.Thread, list[Base
 def running(stage: TransactionalStage[Any]) -> Iterator[TransactionalStage[Any]]:
     """Run a stage in a thread while the context lasts."""
     thread, errors = started(stage)
+    _ends.append(errors)
     try:
         yield stage
     finally:
+        _ends[:] = [other for other in _ends if other is not errors]
         stage.stop()
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
     if errors:
         raise errors[0]

@@ -11,6 +11,7 @@ import pytest
 
 from infra.broker import launch
 from infra.broker.launch import ended_unclean, fence
+from tests.support.waiting import PATIENCE_S
 
 FENCES = """
 import signal, sys, time
@@ -51,6 +52,6 @@ def test_the_process_becomes_the_broker(tmp_path: Path, unclean: bool) -> None:
     }
     command = [sys.executable, "-I", str(launch.__file__), json.dumps(plan)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert out == f"the broker {process.pid}\n"
     assert ("its session was fenced" in err) is unclean

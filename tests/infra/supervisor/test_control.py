@@ -7,10 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -24,6 +22,7 @@ from infra.supervisor import EngineState, ProcessSpec, down, engine_processes, m
 from infra.supervisor.child import Child
 from infra.supervisor.pids import ends, living
 from tests.support.engine import engine_settings
+from tests.support.waiting import PATIENCE_S, eventually
 
 STAGE = """
 import signal
@@ -46,13 +45,6 @@ def _stage(settings: Settings) -> ProcessSpec:
     )
 
 
-def _wait_for(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        threading.Event().wait(0.05)
-
-
 def _processes_of(settings: Settings) -> list[str]:
     mark = str(settings.data_dir)
     found = []
@@ -72,7 +64,7 @@ def test_the_engine_from_start_to_end(tmp_path: Path) -> None:
     try:
         up(settings, [_stage(settings)], progress=said.append)
         assert said[-8:] == [f"{name}: {word}" for name, word in _EXPECTED]
-        _wait_for(lambda: status(settings).rss_mb > 0)
+        eventually(lambda: status(settings).rss_mb > 0)
         assert status(settings).healthy
         assert status(settings).peak_rss_mb < 1000
         assert all(finding.ok for finding in diagnose(settings)), diagnose(settings)
@@ -106,7 +98,7 @@ _EXPECTED = (
 
 
 def _metrics_are_served(settings: Settings) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{settings.metrics.port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{settings.metrics.port}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     assert 'nightcast_process_ready{process="broker"} 1.0' in text
     assert 'nightcast_events_total{stage="stage",topic="jobs"} 3.0' in text
@@ -116,7 +108,7 @@ def _a_vanished_supervisor_is_noticed(settings: Settings) -> None:
     supervisor = living(settings.run_dir / "supervisor.pid")
     assert supervisor is not None
     supervisor.send_signal(signal.SIGKILL)
-    _wait_for(lambda: status(settings).state is EngineState.FAILED)
+    eventually(lambda: status(settings).state is EngineState.FAILED)
     assert "broker, registry, stage" in status(settings).reason
 
 
@@ -191,7 +183,7 @@ def test_what_a_vanished_supervisor_left_is_ended_with_its_children(tmp_path: Pa
     child.wait_ready()
     (sleeper,) = psutil.Process(child.pid).children()
     assert down(settings) == ["parent"]
-    _wait_for(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE)
     assert not child.running
     assert list(settings.run_dir.glob("*.pid")) == []
 
@@ -203,6 +195,6 @@ def test_a_process_has_ended_though_its_parent_has_not_looked_yet() -> None:
         sleeper = psutil.Process(int(parent.stdout.readline()))
         assert not ends(sleeper, within_s=0.1)
         sleeper.kill()
-        assert ends(sleeper, within_s=20)
+        assert ends(sleeper, within_s=PATIENCE_S)
         assert sleeper.status() == psutil.STATUS_ZOMBIE
         parent.kill()

@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,19 +20,13 @@ from infra.supervisor.pids import living, write_pid_file
 from infra.supervisor.report import EngineState, EngineStatus, ProcessState, read_status
 from infra.supervisor.spec import specs_from_json, specs_to_json
 from infra.supervisor.supervisor import Supervisor
+from tests.support.waiting import PATIENCE_S, eventually
 
 SLEEPER = ("sleep", "600")
 
 
 def python(program: str) -> tuple[str, ...]:
     return (sys.executable, "-S", "-c", program)
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        threading.Event().wait(0.02)
 
 
 class _Run:
@@ -59,7 +52,7 @@ def running(folder: Path, *specs: ProcessSpec) -> Iterator[_Run]:
         yield run
     finally:
         run.stop.set()
-        run.thread.join(30)
+        run.thread.join(PATIENCE_S)
         assert not run.thread.is_alive()
 
 
@@ -81,7 +74,7 @@ def test_orders_start_one_after_the_other_and_stop_the_other_way(tmp_path: Path)
         for name, order in (("last", 9), ("first", 1), ("middle", 5))
     ]
     with running(tmp_path, *specs) as run:
-        wait_for(lambda: run.status().state is EngineState.RUNNING)
+        eventually(lambda: run.status().state is EngineState.RUNNING)
         assert run.status().healthy
     words = ["start first", "start middle", "start last", "stop last", "stop middle", "stop first"]
     assert journal.read_text().splitlines() == words
@@ -93,11 +86,11 @@ def test_orders_start_one_after_the_other_and_stop_the_other_way(tmp_path: Path)
 
 def test_a_killed_process_comes_back(tmp_path: Path) -> None:
     with running(tmp_path, ProcessSpec(name="sleeper", argv=SLEEPER)) as run:
-        wait_for(lambda: run.status().healthy)
+        eventually(lambda: run.status().healthy)
         pid = run.row("sleeper").pid
         assert pid
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: run.row("sleeper").restarts == 1 and run.row("sleeper").state is ProcessState.READY)
+        eventually(lambda: run.row("sleeper").restarts == 1 and run.row("sleeper").state is ProcessState.READY)
         assert run.row("sleeper").pid != pid
         assert run.row("sleeper").reason == "ended with code -9"
         assert run.status().state is EngineState.RUNNING
@@ -108,7 +101,7 @@ def test_a_task_runs_before_the_next_order(tmp_path: Path) -> None:
     task = ProcessSpec(name="task", argv=python(f"open({str(flag)!r}, 'w')"), order=1, task=True)
     service = ProcessSpec(name="service", argv=python(f"open({str(flag)!r}); __import__('signal').pause()"), order=2)
     with running(tmp_path, service, task) as run:
-        wait_for(lambda: run.status().state is EngineState.RUNNING)
+        eventually(lambda: run.status().state is EngineState.RUNNING)
         assert run.row("task").state is ProcessState.DONE
         assert run.row("service").restarts == 0
     assert run.row("task").state is ProcessState.DONE
@@ -126,7 +119,7 @@ def test_a_task_runs_before_the_next_order(tmp_path: Path) -> None:
 )
 def test_a_process_that_cannot_start_gives_the_start_up(tmp_path: Path, spec: ProcessSpec) -> None:
     with running(tmp_path, ProcessSpec(name="good", argv=SLEEPER, order=1), spec) as run:
-        wait_for(lambda: run.result)
+        eventually(lambda: run.result)
     assert run.result == [EngineState.FAILED]
     assert run.status().reason.startswith("the process bad ")
     assert run.row("good").state is ProcessState.STOPPED
@@ -142,15 +135,15 @@ def test_what_ignores_the_request_to_end_is_killed_with_its_children(tmp_path: P
     )
     spec = ProcessSpec(name="stubborn", argv=python(program), stop_timeout_s=0.3)
     with running(tmp_path, spec) as run:
-        wait_for(child_pid.exists)
+        eventually(child_pid.exists)
         pids = [run.row("stubborn").pid, int(child_pid.read_text())]
     for pid in pids:
-        wait_for(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        eventually(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_memory_is_measured(tmp_path: Path) -> None:
     with running(tmp_path, ProcessSpec(name="sleeper", argv=SLEEPER)) as run:
-        wait_for(lambda: run.row("sleeper").rss_mb > 0)
+        eventually(lambda: run.row("sleeper").rss_mb > 0)
         assert run.status().peak_rss_mb >= run.status().rss_mb > run.row("sleeper").rss_mb
 
 

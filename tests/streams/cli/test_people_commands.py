@@ -30,6 +30,7 @@ from streams.cli import alerts, dlq, objects, schemas_command
 from tests.support.engine import RunningEngine
 from tests.support.packets import build_sky
 from tests.support.toolkits import put_into_kafka
+from tests.support.waiting import PATIENCE_S
 
 STORIES = build_sky(objects=2, epochs=3, ra=45.0, dec=-20.0)
 STORY = STORIES[0]
@@ -116,7 +117,7 @@ def test_tail_in_the_background_ends_cleanly(environment: dict[str, str], number
     assert process.stdout is not None
     assert "object" in process.stdout.readline()
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "Traceback" not in errors
 

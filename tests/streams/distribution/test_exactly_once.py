@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from schemas.wire import EventCodec
 from tests.support.alert_records import decode_plainly
 from tests.support.assembled import assembled, bare_packet
 from tests.support.packets import build_story
+from tests.support.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.broker
 
@@ -88,11 +88,13 @@ def put_in(settings: Settings, night: Night) -> None:
 
 
 def wait_for(done: Callable[[], bool], process: subprocess.Popen[bytes], settings: Settings) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        log = (settings.logs_dir / "distribution.log").read_text()[-2000:]
-        assert process.poll() is None, log
-        assert time.monotonic() < deadline, log
+    def said() -> str:
+        return (settings.logs_dir / "distribution.log").read_text()[-2000:]
+
+    def look() -> None:
+        assert process.poll() is None, said()
+
+    eventually(done, look=look, said=said)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def night(broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     settings: Settings = broker.settings.model_copy(update={"data_dir": tmp_path_factory.mktemp("publisher")})
     result = Night(settings, poison=b"\x00\x00\x00\x00\x01" + uuid.uuid4().bytes)
     put_in(settings, result)
-    result.exit_code = start(settings, crash=True).wait(60)
+    result.exit_code = start(settings, crash=True).wait(PATIENCE_S)
     result.marker = json.loads((settings.faults_dir / "distribution.json").read_text())
     again = start(settings, crash=True)  # armed still: the marker keeps it quiet
     try:
@@ -108,7 +110,7 @@ def night(broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         yield result
     finally:
         again.terminate()
-        assert again.wait(20) == 0
+        assert again.wait(PATIENCE_S) == 0
 
 
 def payloads(night: Night) -> list[bytes | None]:

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +18,7 @@ from infra.settings import Settings, load_settings
 from tests.support.engine import RunningEngine
 from tests.support.packets import build_sky
 from tests.support.toolkits import put_into_kafka
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 40.0) -> None:
-    """Wait for a condition, at most so long."""
-    deadline, pause = time.monotonic() + timeout_s, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        pause.wait(0.1)
+from tests.support.waiting import PATIENCE_S, eventually
 
 
 @contextmanager
@@ -52,9 +43,18 @@ def running_toolkit(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 def answers(url: str) -> bool:
     """Tell whether a page answers."""
     try:
-        return httpx.get(url, timeout=2).status_code == 200
+        return httpx.get(url, timeout=20).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def wait_for(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
+    """Wait for a condition while the toolkit lives."""
+
+    def look() -> None:
+        assert process.poll() is None, f"the toolkit ended with code {process.returncode}"
+
+    eventually(condition, look=look)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -67,12 +67,12 @@ def test_pages_without_a_broker_and_a_clean_end_with_a_stream_open(tmp_path: Pat
     )
     url = f"http://127.0.0.1:{settings.web.port}"
     with running_toolkit(settings) as process:
-        wait_for(lambda: answers(f"{url}/health"))
-        wait_for(lambda: "does not answer" in httpx.get(url).text)
-        with httpx.stream("GET", f"{url}/api/v1/live/alerts", timeout=10) as stream:
+        wait_for(process, lambda: answers(f"{url}/health"))
+        wait_for(process, lambda: "does not answer" in httpx.get(url, timeout=60).text)
+        with httpx.stream("GET", f"{url}/api/v1/live/alerts", timeout=60) as stream:
             assert next(stream.iter_lines()).startswith("retry")
             process.send_signal(number)
-            assert process.wait(timeout=8) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
         taken.listen()
         settings = load_settings(data_dir=tmp_path, web={"port": taken.getsockname()[1]})
         with running_toolkit(settings) as process:
-            assert process.wait(timeout=30) == 1
+            assert process.wait(PATIENCE_S) == 1
             assert process.stderr is not None
             assert b"NIGHTCAST_WEB__PORT" in process.stderr.read()
 
@@ -97,15 +97,15 @@ def test_alerts_arrive_and_annotations_stay_through_a_restart(broker: RunningEng
     settings = broker.settings.model_copy(update=changes | {"kafka": kafka})
     url = f"http://127.0.0.1:{settings.web.port}"
     target = {"target_kind": "object", "target_id": str(stories[0].object_id)}
-    with running_toolkit(settings):
-        wait_for(lambda: answers(f"{url}/objects/{stories[0].object_id}"))
+    with running_toolkit(settings) as process:
+        wait_for(process, lambda: answers(f"{url}/objects/{stories[0].object_id}"))
         note = httpx.post(
-            f"{url}/api/v1/annotations", json=target | {"author": "Ada", "explanation": "hello"}, timeout=20
+            f"{url}/api/v1/annotations", json=target | {"author": "Ada", "explanation": "hello"}, timeout=60
         )
         assert note.status_code == 201
     for path in (tmp_path / "state" / "toolkit").iterdir():
         path.unlink()  # the view is gone; the topics are the truth
-    with running_toolkit(settings):
-        wait_for(lambda: answers(f"{url}/api/v1/annotations/{note.json()['annotation_id']}"))
+    with running_toolkit(settings) as process:
+        wait_for(process, lambda: answers(f"{url}/api/v1/annotations/{note.json()['annotation_id']}"))
         listed = httpx.get(f"{url}/api/v1/annotations", params=target).json()
     assert [one["explanation"] for one in listed] == ["hello"]

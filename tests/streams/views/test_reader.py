@@ -17,6 +17,7 @@ from streams.views.view import View, open_view
 from tests.support.engine import RunningEngine
 from tests.support.packets import build_sky
 from tests.support.toolkits import put_into_kafka
+from tests.support.waiting import PATIENCE_S
 
 STORIES = build_sky(objects=2, epochs=3, ra=120.0, dec=33.0)
 IDS = {alert.alert_id for story in STORIES for alert in story.alerts}
@@ -60,7 +61,7 @@ def test_two_processes_folding_into_one_view_do_not_collide(filled: RunningEngin
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     alone = view_of(filled, tmp_path / "alone")
     assert sum(folded) == alone.reader.catch_up()
     for one in (views[0], alone):
