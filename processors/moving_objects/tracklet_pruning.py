@@ -60,10 +60,8 @@ def stationary_detections(detections: Array, rules: PruningRules | None = None) 
     """
     rules = rules or PruningRules()
     nights = night_numbers(detections["midpoint_mjd_tai"])
-    vectors = detection_vectors(detections)
-    return np.asarray(
-        _stationary(vectors, nights, detections["visit"], rules.stationary_arcsec * ARCSEC, rules.stationary_times)
-    )
+    vectors, visits = detection_vectors(detections), np.ascontiguousarray(detections["visit"])
+    return np.asarray(_stationary(vectors, nights, visits, rules.stationary_arcsec * ARCSEC, rules.stationary_times))
 
 
 def plausible_tracklets(

@@ -183,11 +183,13 @@ def _of_night(detections: Array, vectors: Array, begin: int, end: int, rules: Tr
         rules.arc_arcsec * ARCSEC, rules.exposure_seconds, rules.trail_arcsec, math.radians(rules.trail_deg),
         rules.untrailed_arcsec,
     )  # fmt: skip
-    first, second = _pairs(vectors[begin:end], here["midpoint_mjd_tai"], visits, trail, height, numbers)
+    times = np.ascontiguousarray(
+        here["midpoint_mjd_tai"]
+    )  # a strided column would be compiled for apart from one of a single row
+    first, second = _pairs(vectors[begin:end], times, visits, trail, height, numbers)
     in_order = np.lexsort((second, first))
     chains = _chains(
-        first[in_order], second[in_order], vectors[begin:end], here["midpoint_mjd_tai"], visits, sigma,
-        rules.line_arcsec * ARCSEC,
+        first[in_order], second[in_order], vectors[begin:end], times, visits, sigma, rules.line_arcsec * ARCSEC,
     )  # fmt: skip
     counts, members = _without_parts(*chains)
     return counts, members + begin
