@@ -1,7 +1,8 @@
 """One night of DayMOPS as a function: from the state before it and the night's candidates to the state after it.
 
 Known orbits take what is theirs first. The rest is linked with the window; objects whose detections changed are fitted again; new
-ones are compared with those that left the window, and looked for in what past nights left over.
+ones are compared with those that left the window, and looked for in what past nights left over. Of what no link took, objects in the
+window get what their orbits predict.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from processors.moving_objects.day_candidates import NightCandidates
 from processors.moving_objects.day_holdings import CLAIM, Fitted, claims_of, fitted_objects, lasting
 from processors.moving_objects.day_past import found_before, past_of
 from processors.moving_objects.day_state import HELD, DayRules, DayState, How, nights_of, no_holdings
+from processors.moving_objects.day_window import given_back, overlooked, taken_out
 from processors.moving_objects.detections import validated_detections
 from processors.moving_objects.errors import DayTooLargeError
 from processors.moving_objects.linking_nightly import LinkedNight, NightlyState, link_night
@@ -98,18 +100,20 @@ def decide_night(
     given = _attributed(state, tonight, known[~np.isin(known["designation"], state.objects["designation"])], sky, rules)
     linking, changed = link_night(state.linking, given.rest, sky.observers(given.rest), rules.nightly)
     linking, changed = _rejoined(state, linking, changed, given, sky)
-    fitted = fitted_objects(state, claims_of(state, linking, changed, given.ours), sky)
+    linking, ours = _looked_again(state, linking, given, sky, rules)
+    fitted = fitted_objects(state, claims_of(state, linking, changed, ours), sky)
     if len(fitted.objects) > rules.objects_most:
         raise DayTooLargeError(
             f"{len(fitted.objects)} objects exceed the {rules.objects_most} that the settings allow."
         )
     before = np.concatenate([state.past, _left(state, linking)])
+    linking = given_back(linking, _lost(state, fitted), rules.nightly)
     after, fitted = _with_precovered(state, linking, fitted, before, sky, rules)
     merged = _merged(state, changed, after)
     counts = {
         "detections": float(len(tonight)),
         "attributed_known": float(len(given.imported)),
-        "attributed_ours": float(len(given.ours)),
+        "attributed_ours": float(len(ours)),
         "precovered": float((after.held["how"] == How.PRECOVERED).sum() - (state.held["how"] == How.PRECOVERED).sum()),
         "links": float(len(linking.link_ids)),
         "links_without_orbit": float(fitted.without_orbit),
@@ -146,6 +150,22 @@ def _attributed(state: DayState, tonight: Array, known: Array, sky: Sky, rules: 
         rest = rest[owner < 0]
     imported = _holdings(tonight, got, orbits, (got.owner >= 0) & (got.owner < first))
     return _Given(rest=rest, ours=ours, imported=imported, inactive=inactive, catalogue=catalogue, first=first)
+
+
+def _looked_again(
+    state: DayState, linking: NightlyState, given: _Given, sky: Sky, rules: DayRules
+) -> tuple[NightlyState, Array]:
+    """Return the window after the second look at its objects, and tonight's holdings of all objects of ours."""
+    orbits = _as_orbits(state.objects)
+    rest, got = overlooked(linking, given.rest, orbits, state.objects["link_id"], sky, rules.nightly)
+    more = _holdings(rest, got, orbits, got.owner >= 0)
+    return taken_out(linking, more["detection_id"]), np.concatenate([given.ours, more])
+
+
+def _lost(state: DayState, fitted: Fitted) -> Array:
+    """Return the detections that objects of ours had by attribution, and that none has any more."""
+    attributed = state.held[state.of_ours() & (state.held["how"] == How.ATTRIBUTED)]
+    return np.setdiff1d(attributed["detection_id"], fitted.held["detection_id"])
 
 
 def _rejoined(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from processors.moving_objects import linking_nightly
 from processors.moving_objects.day_candidates import NightCandidates
 from processors.moving_objects.day_changes import DayChanges, changes_between
 from processors.moving_objects.day_decide import decide_night
@@ -16,6 +17,7 @@ from processors.moving_objects.day_fold import BrokenLedgerError, DayLedger, fol
 from processors.moving_objects.day_state import HELD, OBJECT, DayRules, DayState, How, begin_days
 from processors.moving_objects.day_store import state_from_bytes, state_to_bytes
 from processors.moving_objects.day_tracklets import tracklets_of
+from processors.moving_objects.day_window import given_back, taken_out
 from processors.moving_objects.discoveries import provisional_name
 from processors.moving_objects.errors import CatalogueFormatError, DayTooLargeError
 from processors.moving_objects.linking_candidates import concatenated
@@ -75,6 +77,10 @@ def members(state: DayState) -> list[list[int]]:
     return [held["detection_id"][held["designation"] == name].tolist() for name in state.objects["designation"]]
 
 
+def named(state: DayState) -> list[str]:
+    return [str(name) for name in state.objects["designation"]]
+
+
 def agrees(run: Run) -> None:
     """Check that the fold of the decisions is the state."""
     state, ledger = run.states[-1], run.ledger
@@ -99,7 +105,7 @@ def test_the_fold_of_the_decisions_is_the_state_and_every_tracklet_has_one_holde
     agrees(run)
     held = [m for one in run.ledger.tracklets.values() if one.holder for m in one.members]
     assert len(held) == len(set(held)) == len(run.states[-1].held)
-    assert {one.status for one in run.ledger.tracklets.values()} == {"free", "linked"}
+    assert {one.status for one in run.ledger.tracklets.values()} == {"attributed", "free", "linked"}
 
 
 def test_a_decision_folded_again_changes_nothing(run: Run) -> None:
@@ -200,6 +206,43 @@ def test_a_wrong_link_is_undone_and_its_tracklets_are_free_to_be_linked_anew(run
         other.take(night)
     agrees(other)
     assert sorted(map(sorted, members(other.states[-1]))) == sorted(map(sorted, members(run.states[-1])))
+
+
+def test_what_links_do_not_take_goes_to_objects_whose_orbits_predict_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No link takes anything of three nights, as if two-body motion led nowhere: orbits under all planets still know what is theirs."""
+    monkeypatch.setattr(linking_nightly, "_recognised", lambda window, links, fresh, rules: links)
+    other = Run(states=[run.states[9]], ledger=run.ledgers[9])
+    body = {name: OWNERS[ids[0]] for name, ids in zip(named(run.states[9]), members(run.states[9]), strict=True)}
+    for night in NIGHTS[9:12]:
+        other.take(night)
+        agrees(other)
+    last = other.states[-1]
+    assert set(body) <= set(named(last))
+    new = last.held[~np.isin(last.held["detection_id"], run.states[9].held["detection_id"])]
+    ours = new[np.isin(new["designation"], list(body)) & (new["how"] == How.ATTRIBUTED)]
+    theirs = [i for n in NIGHTS[9:12] for i in n.detections["detection_id"].tolist() if OWNERS[i] in set(body.values())]
+    assert len(ours) > 0.95 * len(theirs) > 50
+    assert [body[name] for name in ours["designation"].tolist()] == [OWNERS[i] for i in ours["detection_id"].tolist()]
+    visits = [*zip(last.held["designation"].tolist(), last.held["visit"].tolist(), strict=True)]
+    assert len(set(visits)) == len(visits)
+    assert not set(last.linking.detections["detection_id"][last.linking.links.members]) & set(ours["detection_id"])
+    assert state_to_bytes(state_from_bytes(state_to_bytes(last))) == state_to_bytes(last)
+
+
+def test_what_is_taken_out_of_the_window_and_given_back_has_its_tracklets_again(run: Run) -> None:
+    linking = run.states[6].linking
+    ids = linking.detections["detection_id"][linking.tracklets.members[:7]]
+    less = taken_out(linking, ids)
+    assert len(less.tracklets) < len(linking.tracklets)
+    assert not np.isin(less.detections["detection_id"][less.tracklets.members], ids).any()
+    again = given_back(less, ids, NightlyRules())
+    assert np.array_equal(again.held, linking.held)
+    assert np.array_equal(again.tracklets.members, linking.tracklets.members)
+    assert np.array_equal(again.tracklets.offsets, linking.tracklets.offsets)
+    assert given_back(linking, ids, NightlyRules()) is linking
+    assert taken_out(linking, ids[:0]) is linking
 
 
 def test_imported_orbits_take_what_is_theirs_and_what_is_old_is_forgotten(run: Run) -> None:
