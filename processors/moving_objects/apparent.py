@@ -44,20 +44,23 @@ class AstrometricPlaces:
 def finish_light_time(tau: float, observer: Floats, sun_velocity: Floats, helio: Floats, topo: Floats) -> float:
     """Put right a light time that is good to v/c, with ``helio`` the state that much earlier; return the light time, days.
 
-    What is missing, 1e-6 days and at most 1e-4, is gone along the path's parabola: that leaves less than a metre.
+    What is missing, 1e-6 days and at most 1e-4, is gone along the path's parabola: that leaves less than a metre. Newton's steps
+    take the speed along the line of sight into account: what one of them leaves is some 1e-8 of its own length.
     """
     r2 = helio[0] ** 2 + helio[1] ** 2 + helio[2] ** 2
     pull = GM_SUN_AU3_PER_DAY2 / (r2 * np.sqrt(r2))
     late = 0.0
     for _ in range(_LIGHT_TIME_STEPS):
-        square = 0.0
+        square, receding = 0.0, 0.0
         for i in range(3):
             place = helio[i] - late * (helio[i + 3] + 0.5 * late * pull * helio[i])
             topo[i] = place - observer[i] - (tau + late) * sun_velocity[i]
             square += topo[i] * topo[i]
-        change = np.sqrt(square) * LIGHT_DAYS_PER_AU - tau - late
+            receding += topo[i] * (helio[i + 3] + sun_velocity[i])
+        distance = np.sqrt(square)
+        change = (distance * LIGHT_DAYS_PER_AU - tau - late) / (1.0 + receding / distance * LIGHT_DAYS_PER_AU)
         late += change
-        if not abs(change) > 1e-12:
+        if not abs(change) > 1e-6:
             break
     bend = 0.5 * late * late * pull
     turn = late * pull

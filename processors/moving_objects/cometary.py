@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.moving_objects.elements import elements_of
+from processors.moving_objects.elements import conic_elements, elements_of, to_ecliptic
 
 __all__ = ["ELEMENTS", "cometary_elements", "element_sigmas", "orbit_types", "tisserand_jupiter", "uncertainty_codes"]
 
@@ -45,7 +46,8 @@ NEPTUNE_A_AU = 30.178
 MARS_Q_AU = 1.405
 """Of the same page."""
 
-_ANGLES = ("i", "node", "argperi", "mean_anomaly")
+_COLUMNS = len(ELEMENTS.names or ())
+_PERI_TIME = (ELEMENTS.names or ()).index("peri_time")
 _PARABOLA = 1e-9
 _STEP = 1e-7
 
@@ -79,42 +81,73 @@ def cometary_elements(states: Floats, epoch_mjd_tdb: Floats) -> Array:
     return rows
 
 
-def _length(vectors: Floats) -> Floats:
-    return np.asarray(np.sqrt((vectors**2).sum(axis=1)))
-
-
 def element_sigmas(states: Floats, epoch_mjd_tdb: Floats, covariances: Floats) -> Array:
     """Return the one-sigma errors of the elements, dtype ``ELEMENTS``, NaN where the covariance is not known.
 
     To first order, by central differences along the six components.
     """
-    partials = np.empty((len(states), len(ELEMENTS.names or ()), 6))
-    middle = cometary_elements(states, epoch_mjd_tdb)
-    scale = np.repeat(np.stack([_length(states[:, :3]), _length(states[:, 3:])], axis=1), 3, axis=1) * _STEP
-    for k in range(6):
-        step = np.zeros_like(states)
-        step[:, k] = scale[:, k]
-        after, before = (_beside(middle, cometary_elements(states + sign * step, epoch_mjd_tdb)) for sign in (1, -1))
-        for j, name in enumerate(ELEMENTS.names or ()):
-            change = after[name] - before[name]
-            if name in _ANGLES:
-                change = (change + 180.0) % 360.0 - 180.0
-            partials[:, j, k] = change / (2 * scale[:, k])
-    variances = np.einsum("njk,nkl,njl->nj", partials, covariances, partials)
-    rows = np.zeros(len(states), ELEMENTS)
-    for j, name in enumerate(ELEMENTS.names or ()):
-        rows[name] = np.sqrt(np.maximum(variances[:, j], 0.0))
-    return rows
+    variances = np.empty((len(states), len(ELEMENTS.names or ())))
+    ecliptic, turn = to_ecliptic(states), to_ecliptic(np.eye(6))
+    # Covariances turned as the states are: the rows of ``turn`` are the axes.
+    turned = turn.T @ np.asarray(covariances, np.float64).reshape(-1, 6, 6) @ turn
+    epochs = np.ascontiguousarray(np.broadcast_to(epoch_mjd_tdb, (len(states),)), np.float64)
+    _write_variances(np.ascontiguousarray(ecliptic), epochs, np.ascontiguousarray(turned), variances)
+    return np.sqrt(np.maximum(variances, 0.0)).view(ELEMENTS).reshape(-1)
 
 
-def _beside(middle: Array, elements: Array) -> Array:
-    """Elements with the perihelion nearest to that of their neighbour: at aphelion the two may have taken different ones."""
-    with np.errstate(invalid="ignore"):
-        turns = np.round((elements["peri_time"] - middle["peri_time"]) / elements["period"])
-        back = turns * elements["period"]
+@numba.njit(cache=True, error_model="numpy")
+def _write_variances(states: Floats, epochs: Floats, covariances: Floats, out: Floats) -> None:
+    """Write the variances of the elements of ecliptic states; NaN where an element or the covariance is."""
+    middle, after, before, state = np.empty(_COLUMNS), np.empty(_COLUMNS), np.empty(_COLUMNS), np.empty(6)
+    partials = np.empty((_COLUMNS, 6))
+    for n in range(len(states)):
+        _public(states[n], epochs[n], middle)
+        for k in range(6):
+            first = 3 * (k // 3)
+            step = _STEP * np.sqrt(states[n, first] ** 2 + states[n, first + 1] ** 2 + states[n, first + 2] ** 2)
+            state[:] = states[n]
+            state[k] += step
+            _public(state, epochs[n], after)
+            state[k] = states[n, k] - step
+            _public(state, epochs[n], before)
+            for j in range(_COLUMNS):
+                partials[j, k] = (_beside(middle, after, j) - _beside(middle, before, j)) / (2 * step)
+        for j in range(_COLUMNS):
+            total = 0.0
+            for k in range(6):
+                for m in range(6):
+                    total += partials[j, k] * covariances[n, k, m] * partials[j, m]
+            out[n, j] = total
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _public(state: Floats, epoch: float, out: Floats) -> None:
+    """Write the elements of an ecliptic state in the order of ``ELEMENTS``."""
+    found = np.empty(10)
+    found[0] = epoch
+    conic_elements(state, found)
+    is_open = not found[2] < 1.0 - _PARABOLA
+    for j in range(6):
+        out[j] = found[j + 1]
+    out[6] = np.nan if abs(1.0 - found[2]) <= _PARABOLA else found[7]
+    out[7], out[8] = (np.nan, np.nan) if is_open else (found[8], found[9])
+    out[9] = 360.0 / out[8]
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _beside(middle: Floats, elements: Floats, j: int) -> float:
+    """Return one of the elements less that of a neighbour.
+
+    Angles go the short way; the perihelion is the one nearest to the neighbour's, for at aphelion the two may have taken different
+    ones.
+    """
+    change = elements[j] - middle[j]
+    if j in (2, 3, 4, 7):
+        return float((change + 180.0) % 360.0 - 180.0)
     # An open orbit has one perihelion: no period that could be lost.
-    elements["peri_time"] -= np.where(np.isfinite(back), back, 0.0)
-    return elements
+    if j == _PERI_TIME and np.isfinite(elements[8]):
+        return float(change - np.rint(change / elements[8]) * elements[8])
+    return float(change)
 
 
 def tisserand_jupiter(elements: Array) -> Floats:

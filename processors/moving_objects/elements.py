@@ -12,7 +12,15 @@ from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, OBLIQUITY_R
 from processors.moving_objects.errors import InvalidOrbitsError
 from processors.moving_objects.kepler import stumpff, two_body
 
-__all__ = ["ELEMENTS", "elements_of", "perihelion_time_from_mean_anomaly", "states_of", "to_ecliptic", "to_equatorial"]
+__all__ = [
+    "ELEMENTS",
+    "conic_elements",
+    "elements_of",
+    "perihelion_time_from_mean_anomaly",
+    "states_of",
+    "to_ecliptic",
+    "to_equatorial",
+]
 
 Floats = NDArray[np.float64]
 Rows = np.ndarray[Any, Any]
@@ -52,71 +60,71 @@ def _about_x(vectors: NDArray[Any], angle: float) -> Floats:
 def elements_of(states: NDArray[Any], epoch_mjd_tdb: float | NDArray[Any]) -> Rows:
     """Return the osculating elements ``(n,)`` of heliocentric ICRF states ``(n, 6)``; NaN where a state has NaN."""
     ecliptic = to_ecliptic(np.asarray(states, np.float64).reshape(-1, 6))
-    r, v = ecliptic[:, :3], ecliptic[:, 3:]
-    distance = np.linalg.norm(r, axis=1)
-    momentum = np.cross(r, v)
-    h = np.linalg.norm(momentum, axis=1)
-    pole = momentum / h[:, None]
-    towards = np.cross(v, momentum) / _MU - r / distance[:, None]
-    e = np.linalg.norm(towards, axis=1)
-    node = _directions(np.stack([-pole[:, 1], pole[:, 0], np.zeros(len(pole))], axis=1), np.array([1.0, 0, 0]))
-    perihelion = _directions(towards, node)
-    rows = np.zeros(len(r), ELEMENTS)
-    rows["epoch_mjd_tdb"] = epoch_mjd_tdb
-    rows["q_au"], rows["e"] = h * h / (_MU * (1.0 + e)), e
-    rows["i_deg"] = np.degrees(np.arctan2(np.hypot(pole[:, 0], pole[:, 1]), pole[:, 2]))
-    rows["node_deg"] = np.degrees(np.arctan2(node[:, 1], node[:, 0])) % 360.0
-    rows["argperi_deg"] = np.degrees(_angle(node, perihelion, pole)) % 360.0
-    beta = 2.0 * _MU / distance - (v * v).sum(axis=1)
-    since = np.empty(len(r))
-    _since_perihelion(rows["q_au"].copy(), e, beta, _angle(perihelion, r, pole), since)
-    rows["peri_mjd_tdb"] = rows["epoch_mjd_tdb"] - since
-    return _completed(rows, beta, since)
-
-
-def _completed(rows: Rows, beta: Floats, since: Floats) -> Rows:
-    """Fill the columns that follow from the others."""
-    closed = (beta > 0.0) & (rows["e"] < 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rows["a_au"] = np.where(beta == 0.0, np.inf, _MU / beta)
-        motion = np.where(closed, beta**1.5 / _MU, np.nan)
-    rows["mean_anomaly_deg"] = np.degrees(motion * since) % 360.0
-    rows["period_days"] = 2.0 * np.pi / motion
-    return rows
-
-
-def _directions(vectors: Floats, otherwise: Floats) -> Floats:
-    """Return unit vectors, or ``otherwise`` where there is no direction."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(length < _ROUND, otherwise, vectors / length))
-
-
-def _angle(one: Floats, other: Floats, pole: Floats) -> Floats:
-    """Return the angle from one vector to another in the plane of a pole."""
-    return np.asarray(np.arctan2((np.cross(one, other) * pole).sum(axis=1), (one * other).sum(axis=1)))
+    columns = np.empty((len(ecliptic), len(ELEMENTS.names or ())))
+    columns[:, 0] = epoch_mjd_tdb
+    _write_elements(ecliptic, columns)
+    return columns.view(ELEMENTS).reshape(-1)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _since_perihelion(q: Floats, e: Floats, beta: Floats, true_anomaly: Floats, out: Floats) -> None:
-    """Write the days since perihelion, by the universal anomaly: one formula for all conics."""
-    for k in range(q.shape[0]):
-        # (1 - e) / (1 + e), without the rounding of 1 - e.
-        ratio = beta[k] * q[k] / (_MU * (1.0 + e[k]))
-        sine, cosine = np.sin(0.5 * true_anomaly[k]), np.cos(0.5 * true_anomaly[k])
-        scale = 2.0 * np.sqrt(q[k] / (_MU * (1.0 + e[k])))
-        tangent = sine / cosine
-        x = ratio * tangent * tangent
-        if abs(x) < 1e-3:
-            s = scale * tangent * (1.0 - x * (1.0 / 3.0 - x * (0.2 - x * (1.0 / 7.0 - x * (1.0 / 9.0 - x / 11.0)))))
-        elif ratio > 0.0:
-            root = np.sqrt(ratio)
-            s = scale / root * np.arctan2(root * sine, cosine)
-        else:
-            root = np.sqrt(-ratio)
-            s = scale / root * np.arctanh(root * tangent)
-        _, c1, _, c3 = stumpff(beta[k] * s * s)
-        out[k] = q[k] * s * c1 + _MU * s * s * s * c3
+def _write_elements(ecliptic: Floats, columns: Floats) -> None:
+    for k in range(len(ecliptic)):
+        conic_elements(ecliptic[k], columns[k])
+
+
+@numba.njit(cache=True, error_model="numpy")
+def conic_elements(state: Floats, out: Floats) -> None:
+    """Write the elements of an ecliptic state ``(6,)`` into the columns of ``ELEMENTS`` ``(10,)``, whose first, the epoch, is given."""
+    x, y, z, vx, vy, vz = state
+    distance, v2 = np.sqrt(x * x + y * y + z * z), vx * vx + vy * vy + vz * vz
+    hx, hy, hz = y * vz - z * vy, z * vx - x * vz, x * vy - y * vx
+    h = np.sqrt(hx * hx + hy * hy + hz * hz)
+    px, py, pz = hx / h, hy / h, hz / h
+    # The vector to perihelion, e long.
+    ex = (vy * hz - vz * hy) / _MU - x / distance
+    ey = (vz * hx - vx * hz) / _MU - y / distance
+    ez = (vx * hy - vy * hx) / _MU - z / distance
+    e, tilt = np.sqrt(ex * ex + ey * ey + ez * ez), np.sqrt(px * px + py * py)
+    nx, ny = (1.0, 0.0) if tilt < _ROUND else (-py / tilt, px / tilt)
+    if e < _ROUND:
+        ex, ey, ez = nx, ny, 0.0
+    out[1], out[2] = h * h / (_MU * (1.0 + e)), e
+    out[3], out[4] = np.degrees(np.arctan2(tilt, pz)), np.degrees(np.arctan2(ny, nx)) % 360.0
+    out[5] = np.degrees(_angle(nx, ny, 0.0, ex, ey, ez, px, py, pz)) % 360.0
+    beta = 2.0 * _MU / distance - v2
+    since = _since_perihelion(out[1], e, beta, _angle(ex, ey, ez, x, y, z, px, py, pz))
+    out[6] = out[0] - since
+    motion = beta**1.5 / _MU if beta > 0.0 and e < 1.0 else np.nan
+    out[7] = np.inf if beta == 0.0 else _MU / beta
+    out[8], out[9] = np.degrees(motion * since) % 360.0, 2.0 * np.pi / motion
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _angle(ax: float, ay: float, az: float, bx: float, by: float, bz: float, px: float, py: float, pz: float) -> float:
+    """Return the angle from one vector to another in the plane of a pole."""
+    across = (ay * bz - az * by) * px + (az * bx - ax * bz) * py + (ax * by - ay * bx) * pz
+    return float(np.arctan2(across, ax * bx + ay * by + az * bz))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _since_perihelion(q: float, e: float, beta: float, true_anomaly: float) -> float:
+    """Return the days since perihelion, by the universal anomaly: one formula for all conics."""
+    # (1 - e) / (1 + e), without the rounding of 1 - e.
+    ratio = beta * q / (_MU * (1.0 + e))
+    sine, cosine = np.sin(0.5 * true_anomaly), np.cos(0.5 * true_anomaly)
+    scale = 2.0 * np.sqrt(q / (_MU * (1.0 + e)))
+    tangent = sine / cosine
+    x = ratio * tangent * tangent
+    if abs(x) < 1e-3:
+        s = scale * tangent * (1.0 - x * (1.0 / 3.0 - x * (0.2 - x * (1.0 / 7.0 - x * (1.0 / 9.0 - x / 11.0)))))
+    elif ratio > 0.0:
+        root = np.sqrt(ratio)
+        s = scale / root * np.arctan2(root * sine, cosine)
+    else:
+        root = np.sqrt(-ratio)
+        s = scale / root * np.arctanh(root * tangent)
+    _, c1, _, c3 = stumpff(beta * s * s)
+    return float(q * s * c1 + _MU * s * s * s * c3)
 
 
 def states_of(elements: Rows, mjd_tdb: float | NDArray[Any] | None = None) -> Floats:

@@ -151,7 +151,7 @@ def _about(c: float, s: float, p: float, e: float, axes: Floats) -> float:  # pr
     square = x * x + y * y
     flat = EARTH_A_AU * (1 - math.sqrt(1 - EARTH_E**2))
     across = math.sqrt(square) - EARTH_A_AU + (flat * y * y / square if square > 0 else flat)
-    return across * across + z * z
+    return float(across * across + z * z)
 
 
 @njit(cache=True)

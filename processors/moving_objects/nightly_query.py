@@ -6,6 +6,7 @@ squared, then seen from the telescope with light time: some microseconds each, a
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numba
@@ -17,7 +18,7 @@ from processors.moving_objects.constants import LIGHT_DAYS_PER_AU
 from processors.moving_objects.errors import OutsideEphemerisError
 from processors.moving_objects.nightly import MARGIN_RAD, NightCatalogue
 from processors.moving_objects.nightly_cells import cells_within
-from processors.moving_objects.nightly_rows import PREDICTION, describe, inside, seen, straight_light_time
+from processors.moving_objects.nightly_rows import BLOCK, PREDICTION, describe, inside, seen, straight_light_time
 from processors.moving_objects.observers import observer_states
 from processors.moving_objects.propagate import carry_one
 from processors.moving_objects.solar_system import Observatory, SolarSystem, gms, sun_velocities
@@ -27,6 +28,13 @@ __all__ = ["PREDICTION", "predict_all", "predict_visit", "warm_up"]
 
 _NEAR_LIGHT_DAYS = 0.1 * LIGHT_DAYS_PER_AU
 """Light time of the distance below which an object is integrated for the moment asked: its acceleration changes by the hour."""
+
+_ROWS_IN_LARGE_PAGES = (9 << 19) // PREDICTION.itemsize
+"""Rows of 4.5 MB: for so much numpy asks the system for large pages. In small ones, each new to the process, ten thousand rows cost
+a millisecond before a number is written."""
+
+_LARGEST_ROOM = 500_000
+"""Rows up to which room is kept: 52 MB."""
 
 Floats = NDArray[np.float64]
 Rows = np.ndarray[Any, Any]
@@ -140,10 +148,9 @@ def _predict(
     last: NDArray[np.int64],
 ) -> Rows:
     observer, sun_velocity, dt = moment
-    # Room for every candidate is asked for; memory is taken only for those that are seen.
-    rows = np.empty(int((last - first).sum()), PREDICTION)
-    seen_now = _write_seen(
-        catalogue.object_id,
+    most = int((last - first).sum())
+    index, helio, topo = _ROOM.of(most)
+    hits = _write_seen(
         catalogue.states,
         catalogue.values,
         first,
@@ -152,20 +159,72 @@ def _predict(
         observer,
         sun_velocity,
         centre,
-        radius,
+        2.0 * np.sin(0.5 * min(radius, np.pi)),
         float(tdb_from_tai(catalogue.mid_night_mjd_tai)),
         solar_system.layout,
         solar_system.coefficients,
         gms(solar_system),
-        rows,
+        index,
+        helio,
+        topo,
     )
-    rows = rows[:seen_now]
-    return np.take(rows, np.argsort(rows["ssObjectId"]))
+    return _sorted_rows(catalogue, index[:hits], helio, topo, observer)
+
+
+def _sorted_rows(
+    catalogue: NightCatalogue, index: NDArray[np.int64], helio: Floats, topo: Floats, observer: Floats
+) -> Rows:
+    """Return the rows of the objects seen, sorted by number.
+
+    They are described in the order of the catalogue, since in any other each would wait for memory, and put in their places
+    block by block.
+    """
+    numbers = catalogue.object_id[index]
+    order = np.argsort(numbers)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    rows, block = np.empty(max(len(order), _ROWS_IN_LARGE_PAGES), PREDICTION)[: len(order)], np.empty(BLOCK, PREDICTION)
+    for begin in range(0, len(order), BLOCK):
+        part = slice(begin, min(begin + BLOCK, len(order)))
+        some = block[: part.stop - begin]
+        some["ssObjectId"] = numbers[part]
+        describe(some, catalogue.values[index[part]], helio[part], topo[part], observer[None])
+        _put(some.view(np.int64).reshape(len(some), -1), place[part], rows.view(np.int64).reshape(len(rows), -1))
+    return rows
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _put(rows: NDArray[np.int64], places: NDArray[np.int64], into: NDArray[np.int64]) -> None:
+    """Copy rows into places among others."""
+    for k in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            into[places[k], i] = rows[k, i]
+
+
+class _Room(threading.local):
+    """Memory of a thread in which passing states are written, kept from visit to visit: new memory costs more than its filling."""
+
+    def __init__(self) -> None:
+        self._kept = _room(0)
+
+    def of(self, rows: int) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Return room for so many indices and pairs of states, with anything in it."""
+        if rows > _LARGEST_ROOM:
+            return _room(rows)
+        if rows > len(self._kept[0]):
+            self._kept = _room(2 * rows)
+        return self._kept
+
+
+def _room(rows: int) -> tuple[NDArray[np.int64], Floats, Floats]:
+    return np.empty(rows, np.int64), np.empty((rows, 6)), np.empty((rows, 6))
+
+
+_ROOM = _Room()
 
 
 @numba.njit(cache=True, error_model="numpy")
 def _write_seen(
-    object_id: NDArray[np.int64],
     states: Floats,
     values: NDArray[np.float32],
     first: NDArray[np.int64],
@@ -174,17 +233,21 @@ def _write_seen(
     observer: Floats,
     sun_velocity: Floats,
     centre: Floats,
-    radius: float,
+    chord: float,
     epoch: float,
     layout: Floats,
     coefficients: Floats,
     gm: Floats,
-    rows: Rows,
+    index: NDArray[np.int64],
+    helio: Floats,
+    topo: Floats,
 ) -> int:
-    """Write the rows of the objects seen, in the order of the catalogue: in any other each would wait for memory."""
-    chord = 2.0 * np.sin(0.5 * min(radius, np.pi))
+    """Write which rows are in the circle, and their states, in the order of the catalogue; return how many.
+
+    In any other order each object would wait for memory.
+    """
     hits = 0
-    left, sight, now = np.empty(6), np.empty(6), np.empty(6)
+    now = np.empty(6)
     for run in range(first.shape[0]):
         for k in range(first[run], last[run]):
             tau = straight_light_time(states, k, dt, observer, centre, chord)
@@ -194,12 +257,11 @@ def _write_seen(
                 # So near the Earth its pull changes within hours: a path of its own.
                 now[:] = states[k]
                 carry_one(now, epoch, epoch + dt, layout, coefficients, gm)
-                retarded(now, observer, sun_velocity, left, sight)
-                here = inside(sight, centre, chord)
+                retarded(now, observer, sun_velocity, helio[hits], topo[hits])
+                here = inside(topo[hits], centre, chord)
             else:
-                here = seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, left, sight)
+                here = seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, helio[hits], topo[hits])
             if here:
-                rows[hits]["ssObjectId"] = object_id[k]
-                describe(values[k], left, sight, observer, rows[hits])
+                index[hits] = k
                 hits += 1
     return hits

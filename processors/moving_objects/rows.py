@@ -26,8 +26,9 @@ from processors.moving_objects.moid import earth_moids
 from processors.moving_objects.phase_curves import fit_phase_curves
 from schemas.orbits import covariances_of, states_of
 from schemas.public import fields_of, null_rows
+from schemas.public_avro import encode_columns
 
-__all__ = ["MismatchedRowsError", "mpc_orbit_records", "ss_object_rows"]
+__all__ = ["MismatchedRowsError", "encoded_mpc_orbits", "mpc_orbit_records", "ss_object_rows"]
 
 Array = np.ndarray[Any, Any]
 Floats = NDArray[np.float64]
@@ -90,70 +91,78 @@ def mpc_orbit_records(
     MismatchedRowsError
         When a sequence has another length than the orbits.
     """
-    _same_length(len(orbits), normalized_rms, used, selected_arc_days)
+    optional = {"normalized_rms": normalized_rms, "nobs_total_sel": used, "arc_length_sel": selected_arc_days}
+    columns = _mpc_columns(orbits, with_moid=with_moid) | {
+        name: np.asarray(values) for name, values in optional.items() if values is not None
+    }
+    wrong = {len(values) for values in columns.values()} - {len(orbits)}
+    if wrong:
+        raise MismatchedRowsError(f"{len(orbits)} orbits came with {max(wrong)} values of a column.")
+    constant = {} if fitted_at_us is None else dict.fromkeys(_TIMES, [fitted_at_us] * len(orbits))
+    return _records({name: _listed(values) for name, values in columns.items()} | constant, len(orbits))
+
+
+def encoded_mpc_orbits(orbits: Array, ids: NDArray[np.int64]) -> list[bytes]:
+    """Return what encoding each of the records of `mpc_orbit_records` gives, with these ``id``: ten times quicker than one by one."""
+    return encode_columns(_mpc_columns(orbits) | {"id": ids}, len(orbits), "mpc_orbits")
+
+
+def _mpc_columns(orbits: Array, *, with_moid: bool = True) -> dict[str, Array]:
+    """Return the columns of mpc_orbits that an orbit gives; -1 in integers and NaN in floats where it does not."""
     epoch, states = orbits["epoch_mjd_tdb"].astype(np.float64), states_of(orbits)
     elements = cometary_elements(states, epoch)
     sigmas = element_sigmas(states, epoch, covariances_of(orbits))
-    moids = earth_moids(elements, epoch)["moid_au"] if with_moid else np.full(len(orbits), np.nan)
     codes = np.where(orbits["uncertainty_code"] >= 0, orbits["uncertainty_code"], uncertainty_codes(elements, sigmas))
-    columns: dict[str, Sequence[Any]] = {
-        **{name: elements[name].tolist() for name in ELEMENTS.names or ()},
-        **{f"{name}_unc": sigmas[name].tolist() for name in ELEMENTS.names or ()},
-        **_names(orbits),
-        "id": range(1, len(orbits) + 1),
-        "created_at": [fitted_at_us] * len(orbits),
-        "updated_at": [fitted_at_us] * len(orbits),
-        "fitting_datetime": [fitted_at_us] * len(orbits),
-        "orbit_type_int": orbit_types(elements).tolist(),
-        "u_param": _counts(codes),
-        "nopp": _counts(orbits["n_oppositions"]),
-        "nobs_total": _counts(orbits["n_observations"]),
-        "arc_length_total": orbits["arc_days"].tolist(),
-        "epoch_mjd": epoch.tolist(),
+    columns = {name: elements[name] for name in ELEMENTS.names or ()}
+    columns |= {f"{name}_unc": sigmas[name] for name in ELEMENTS.names or ()}
+    columns |= {
+        "id": np.arange(1, len(orbits) + 1),
+        "designation": orbits["designation"],
+        "packed_primary_provisional_designation": orbits["packed"],
+        "unpacked_primary_provisional_designation": orbits["designation"],
+        "orbit_type_int": orbit_types(elements),
+        "u_param": codes,
+        "nopp": np.maximum(orbits["n_oppositions"], -1),
+        "nobs_total": np.maximum(orbits["n_observations"], -1),
+        "arc_length_total": orbits["arc_days"].astype(np.float64),
+        "epoch_mjd": epoch,
         "h": _as_printed(orbits["h"]),
         "g": _as_printed(orbits["g"]),
         "not_normalized_rms": _as_printed(orbits["rms_arcsec"]),
-        "earth_moid": moids.tolist(),
+        "earth_moid": earth_moids(elements, epoch)["moid_au"] if with_moid else np.full(len(orbits), np.nan),
     }
-    optional = {"normalized_rms": normalized_rms, "nobs_total_sel": used, "arc_length_sel": selected_arc_days}
-    columns |= {name: np.asarray(values).tolist() for name, values in optional.items() if values is not None}
-    return _records(columns, len(orbits))
+    # What is not finite is not known, for a parabola's semi-major axis too.
+    return {name: np.where(np.isfinite(v), v, np.nan) if v.dtype.kind == "f" else v for name, v in columns.items()}
 
 
-def _same_length(n: int, *sequences: Sequence[Any] | Array | None) -> None:
-    lengths = {len(values) for values in sequences if values is not None}
-    if lengths - {n}:
-        raise MismatchedRowsError(f"{n} orbits came with {max(lengths - {n})} values of a column.")
+def _listed(values: Array) -> list[Any]:
+    """Return the values of a column with None for its nulls."""
+    if values.dtype.kind == "f":
+        return [value if np.isfinite(value) else None for value in values.tolist()]
+    return (
+        values.tolist() if values.dtype.kind == "U" else [None if value == -1 else value for value in values.tolist()]
+    )
 
 
-def _names(orbits: Array) -> dict[str, Sequence[Any]]:
-    written, packed = orbits["designation"].tolist(), orbits["packed"].tolist()
-    return {
-        "designation": written,
-        "packed_primary_provisional_designation": packed,
-        "unpacked_primary_provisional_designation": written,
-    }
-
-
-def _counts(values: Array) -> list[int | None]:
-    return [None if value < 0 else int(value) for value in values.tolist()]
-
-
-def _as_printed(values: Array) -> list[float]:
+def _as_printed(values: Array) -> Floats:
     """Single precision numbers as the shortest decimals that mean them: 3.34, not 3.3399999141693115."""
-    return [float(str(value)) for value in values.astype(np.float32)]
+    single = values.astype(np.float32)
+    exact, open_ones = single.astype(np.float64), np.isfinite(single)
+    for decimals in range(7):
+        rounded = np.round(single.astype(np.float64), decimals)
+        good = open_ones & (rounded.astype(np.float32) == single)
+        exact[good], open_ones = rounded[good], open_ones & ~good
+    exact[open_ones] = [float(str(value)) for value in single[open_ones]]
+    return exact
 
 
-def _records(columns: dict[str, Sequence[Any]], n: int) -> list[Record]:
-    """Records of all fields of the schema: what no column gives, and every NaN, is null."""
-    filled = [[_null_of_nan(value) for value in columns[name]] if name in columns else [None] * n for name in _FIELDS]
+def _records(columns: dict[str, list[Any]], n: int) -> list[Record]:
+    """Records of all fields of the schema: what no column gives is null."""
+    filled = [columns.get(name, [None] * n) for name in _FIELDS]
     return [dict(zip(_FIELDS, values, strict=True)) for values in zip(*filled, strict=True)]
 
 
-def _null_of_nan(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
+_TIMES = ("created_at", "updated_at", "fitting_datetime")
 _FIELDS = tuple(name for name, _, _ in fields_of("mpc_orbits"))
 
 

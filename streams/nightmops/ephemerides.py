@@ -21,7 +21,7 @@ from processors.moving_objects.nightly import NightCatalogue, build_night, catal
 from processors.moving_objects.nightly_covariance import factors_of
 from processors.moving_objects.nightly_query import predict_visit, warm_up
 from processors.moving_objects.orbits import known_orbits
-from processors.moving_objects.rows import mpc_orbit_records
+from processors.moving_objects.rows import encoded_mpc_orbits
 from processors.moving_objects.solar_system import SolarSystem
 from processors.moving_objects.stored_orbits import named_rows
 from schemas import avro
@@ -29,7 +29,6 @@ from schemas.camera import load_camera
 from schemas.events import Announced, EphemerisCatalogue, PredictedField, PredictedSsObjects
 from schemas.orbits import ORBIT_ROW, STATE_COLUMNS, covariances_of, orbit_rows, set_covariances, states_of
 from schemas.predictions import predicted_rows
-from schemas.public_avro import encode_record
 from schemas.tables import Claim, Table
 from streams.moving_objects.orbit_store import OrbitsAtHand
 
@@ -51,18 +50,22 @@ class _Opened:
 
     catalogue: NightCatalogue
     orbits: NDArray[Any]
+    numbers: NDArray[np.int64]
+    """The objects' numbers, ascending."""
     order: NDArray[np.int64]
-    """Rows of ``orbits`` in order of their objects' numbers."""
+    """Row of ``orbits`` of each number."""
     solar_system: SolarSystem
     records: dict[int, bytes] = field(default_factory=dict)
     """Encoded mpc_orbits by object: most objects of a field are in the next visit's as well."""
 
-    def record(self, place: int) -> bytes:
-        """Return the encoded mpc_orbits record of a row of the orbits."""
-        if place not in self.records:
-            (record,) = mpc_orbit_records(self.orbits[place : place + 1])
-            self.records[place] = encode_record({**record, "id": place + 1}, "mpc_orbits")
-        return self.records[place]
+    def records_of(self, places: NDArray[np.int64]) -> tuple[bytes, ...]:
+        """Return the encoded mpc_orbits records of rows of the orbits; those not asked for before are made together."""
+        listed = places.tolist()
+        missing = np.array([place for place in listed if place not in self.records], np.int64)
+        if len(missing):
+            made = encoded_mpc_orbits(self.orbits[missing], missing + 1)
+            self.records.update(zip(missing.tolist(), made, strict=True))
+        return tuple(self.records[place] for place in listed)
 
 
 def mid_night_of(day_obs: int, code: str) -> float:
@@ -144,8 +147,7 @@ def predicted_field(
         radius_deg=radius_deg,
         mjd_tai=mjd_tai,
     )
-    identifiers = opened.orbits["ss_object_id"][opened.order]
-    places = opened.order[np.searchsorted(identifiers, found["ssObjectId"])]
+    places = opened.order[np.searchsorted(opened.numbers, found["ssObjectId"])]
     rows = predicted_rows(len(found))
     names = set(rows.dtype.names or ())
     for name in found.dtype.names or ():
@@ -155,7 +157,7 @@ def predicted_field(
     return PredictedField(
         mjd_tai=mjd_tai,
         rows=Table.from_array(rows),
-        mpc_orbits=tuple(opened.record(place) for place in places.tolist()),
+        mpc_orbits=opened.records_of(places),
     )
 
 
@@ -236,5 +238,6 @@ def _opened(catalogue: NightCatalogue, rows: NDArray[Any], code: str) -> _Opened
     middle = catalogue.mid_night_mjd_tai
     solar_system = load_solar_system(middle - 1.0, middle + 1.0)
     warm_up(catalogue, solar_system, observatory(code))
-    order = np.argsort(rows["ss_object_id"], kind="stable")
-    return _Opened(catalogue=catalogue, orbits=rows, order=order, solar_system=solar_system)
+    numbers = rows["ss_object_id"].copy()
+    order = np.argsort(numbers, kind="stable")
+    return _Opened(catalogue=catalogue, orbits=rows, numbers=numbers[order], order=order, solar_system=solar_system)

@@ -11,9 +11,10 @@ import pytest
 from processors.moving_objects.detections import DETECTION
 from processors.moving_objects.orbit_table import perihelion_states
 from processors.moving_objects.photometry import SLOPE_G12_STAR, v_magnitudes
-from processors.moving_objects.rows import MismatchedRowsError, mpc_orbit_records, ss_object_rows
+from processors.moving_objects.rows import MismatchedRowsError, encoded_mpc_orbits, mpc_orbit_records, ss_object_rows
 from schemas.orbits import STATE_COLUMNS, orbit_rows, set_covariances
 from schemas.public import null_rows, record_schema, to_public_records
+from schemas.public_avro import encode_record
 
 EPOCH = 61000.0
 
@@ -66,6 +67,15 @@ def test_mpc_orbits_have_every_column() -> None:
     assert 0 <= ceres["u_param"] <= 9
     for name in ("yarkovsky", "srp", "a1", "a2", "a3", "dt", "mpc_orb_jsonb", "yarkovsky_unc", "normalized_rms"):
         assert ceres[name] is None
+
+
+def test_records_made_together_are_those_made_one_by_one() -> None:
+    some = orbits()
+    some["packed"], some["rms_arcsec"] = ["00001", "K14\u00dc01", ""], [0.81234567, np.nan, 1e-9]
+    records = [record | {"id": number} for record, number in zip(mpc_orbit_records(some), (9, 70_000, 8), strict=True)]
+    expected = [encode_record(record, "mpc_orbits") for record in records]
+    assert encoded_mpc_orbits(some, np.array([9, 70_000, 8])) == expected
+    assert encoded_mpc_orbits(some[:0], np.zeros(0, np.int64)) == []
 
 
 def test_what_is_not_known_of_an_orbit_is_null() -> None:
