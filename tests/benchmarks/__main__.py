@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks._page import write_page
@@ -33,11 +34,12 @@ def names() -> list[str]:
 def run(chosen: Sequence[str]) -> list[str]:
     """Measure benchmarks one after the other, each in a process; write the page; return the names of those that failed."""
     failed = []
+    began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     for number, name in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {name}", flush=True)
         started = time.time()
         try:
-            command = [sys.executable, "-m", "tests.benchmarks", "--here", name]
+            command = [sys.executable, "-m", "tests.benchmarks", "--here", "--run", began, name]
             code = subprocess.run(command, cwd=ROOT, timeout=LONGEST_SECONDS, check=False).returncode
             problem = f"it ended with {code}" if code else ""
         except subprocess.TimeoutExpired:
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="CPU and errors beside peers'.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}; all without any")
     parser.add_argument("--here", action="store_true", help="measure in this process and leave the page")
+    parser.add_argument("--run", default="", help="with --here: name of the run of which this is a part")
     parser.add_argument("--page", action="store_true", help="measure nothing, put the page together")
     chosen = parser.parse_args(arguments)
     unknown = sorted(set(chosen.names) - set(names()))
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if chosen.here:
         for name in chosen.names:
-            measure_one(name)
+            measure_one(name, chosen.run)
         return 0
     failed = run(chosen.names or names())
     print(f"Page written; failed: {', '.join(failed) or 'none'}")

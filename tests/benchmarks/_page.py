@@ -32,20 +32,26 @@ RULE = "|---|---|---|---|---|---|---|---|---|---|"
 
 HEAD = """# Benchmarks
 
-Written by `make bench`: our CPU time beside a peer's, both measured in one run in one process and one thread (the least of three
-repeats, kernels compiled before; once what takes more than five seconds). A CPU ratio of 5 means that the peer takes five times as long,
+Written by `make bench`: our CPU time beside a peer's, both measured one after the other in one process and one thread (the least of
+three repeats, kernels compiled before; once what takes more than five seconds). A CPU ratio of 5 means that the peer takes five times as long,
 an error ratio of 5 that it is five times as far from the truth. Compare ratios, not seconds. A peer is stopped after 120 CPU seconds.
 
 `make bench ONLY="psf warp"` measures some of them again; the page is put together from the files in `docs/benchmarks/`. A benchmark
 that fails does not hinder the others: what it had measured stands, with the reason.
+
+## Runs
+
+Each row compares within one run. Rows of two runs saw a different machine, for others use its memory and caches: do not compare their seconds.
 """
+
+NO_RUN = "several of {day}, before runs had names"
 
 
 def write_page() -> None:
     """Write the page and a plot for every section that has results."""
     results = {path.stem: read(path) for path in sorted(FOLDER.glob("*.json"))}
     known = {name for names in SECTIONS.values() for name in names}
-    parts = [HEAD]
+    parts = [HEAD, _runs(list(results.values()))]
     for title, names in SECTIONS.items():
         chosen = [results[n] for n in names if n in results]
         if not names:
@@ -53,6 +59,22 @@ def write_page() -> None:
         if chosen:
             parts.append(_section(title, chosen))
     PAGE.write_text("\n".join(parts))
+
+
+def _runs(results: Sequence[Result]) -> str:
+    """Table of the runs, newest first, with what each measured."""
+    runs: dict[str, list[str]] = {}
+    for result in results:
+        runs.setdefault(_run(result), []).append(result.name.replace("_", " "))
+    rows = [
+        f"| {run} | {', '.join(names)} |"
+        for run, names in sorted(runs.items(), key=lambda item: (item[0][0].isdigit(), item[0]), reverse=True)
+    ]
+    return "\n".join(["| run | benchmarks |", "|---|---|", *rows, ""])
+
+
+def _run(result: Result) -> str:
+    return result.run or NO_RUN.format(day=result.day)
 
 
 def _section(title: str, results: Sequence[Result]) -> str:
@@ -64,7 +86,10 @@ def _section(title: str, results: Sequence[Result]) -> str:
         lines += [f"![CPU and error of peers as multiples of ours: {title.lower()}](images/{image.name})", ""]
     for result in results:
         lines += [f"### {result.name.replace('_', ' ')}", "", result.summary, ""]
-        lines += [f"{result.day}, {result.machine}; `make bench ONLY={result.name}`, {result.seconds:.0f} s.", ""]
+        lines += [
+            f"{result.run or result.day}, {result.machine}; `make bench ONLY={result.name}`, {result.seconds:.0f} s.",
+            "",
+        ]
         if result.problem:
             lines += [f"Not whole: {result.problem}.", ""]
         if result.rows:

@@ -35,6 +35,8 @@ class Result:
     rows: tuple[Measured, ...]
     problem: str = ""
     """Why there are no more rows; empty when all were measured."""
+    run: str = ""
+    """When the run began that measured it, UTC to the minute; benchmarks of one run share it. Empty when that was not kept."""
 
 
 def machine() -> str:
@@ -44,8 +46,8 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
-def measure_one(name: str) -> Result:
-    """Measure one benchmark in this process, print and keep every row as it comes."""
+def measure_one(name: str, run: str = "") -> Result:
+    """Measure one benchmark in this process, as a part of a run; print and keep every row as it comes."""
     started = time.monotonic()
     module = importlib.import_module(f"tests.benchmarks.{name}")
     result = Result(
@@ -56,6 +58,7 @@ def measure_one(name: str) -> Result:
         seconds=0.0,
         rows=(),
         problem="it ended early",
+        run=run,
     )
     for row in module.measure():
         result = dataclasses.replace(result, rows=(*result.rows, row), seconds=round(time.monotonic() - started, 1))

@@ -52,10 +52,14 @@ def test_results_go_to_files_and_from_there_to_the_page(tmp_path: Path, monkeypa
     _results.record_problem("warp", "it ended with 1", math.inf)
     assert _results.read(tmp_path / "benchmarks" / "warp.json").problem == ""
     _results.record_problem("warp", "it ended with 1", 0.0)
+    for name in ("isr", "psf"):
+        _results.write(replace(result, name=name, run="2026-01-02 03:04 UTC"))
     assert main(["--page"]) == 0
     page = (tmp_path / "benchmarks.md").read_text()
     assert "| a | 500 | b | 1,000 | 2 | x | 0.1 | 0.4 | 4 |  |" in page
     assert "| a | 500 | c |  |  | x | 0 | 0.4 |  | peer stopped / here |" in page
+    assert "| 2026-01-02 03:04 UTC | isr, psf |\n" in page
+    assert "| several of 2026-01-01, before runs had names | warp |" in page
     assert "Not whole: it ended with 1." in page
     assert (tmp_path / "benchmarks-templates-and-differences.png").read_bytes().startswith(b"\x89PNG")
 
