@@ -173,7 +173,7 @@ def test_the_same_decisions_and_stores_after_kills_and_repetitions(tmp_path: Pat
         twice = NightEnded(instrument=instrument, day_obs=NIGHTS[1][0], association_end=ends[1], reason="asked")
         armed = {"NIGHTCAST_FAULTS__CRASH": '["daymops", "daymops-logged"]'}
         with stages(settings, ("daymops",), environment=armed) as keeper:
-            keeper.wait(lambda: fired(settings) and keeper.children["daymops"].exit_code is None)
+            keeper.wait(lambda: len(keeper.deaths["daymops"]) == len(POINTS))
             keeper.wait(lambda: len(written(settings, "daymops-log", DayMopsDecision)) == 5)
             telescope.put("night-events", b"nor this")
             telescope.put("night-events", twice)
