@@ -26,17 +26,32 @@ _ROWS, _COLUMNS = np.tril_indices(6)
 
 def factors_of(covariances: NDArray[Any]) -> NDArray[np.float32]:
     """Return the factors ``(n, 21)`` of covariances ``(n, 6, 6)``; NaN for one that is not finite and positive definite."""
-    given = np.asarray(covariances, np.float64).reshape(-1, 6, 6)
-    scale = np.sqrt(np.abs(np.einsum("nii->ni", given)))
+    given = np.ascontiguousarray(covariances, np.float64).reshape(-1, 6, 6)
     factors = np.full((len(given), FACTOR_SIZE), np.nan, np.float32)
-    usable = np.isfinite(given).all(axis=(1, 2)) & (scale > 0.0).all(axis=1)
-    for k in np.flatnonzero(usable):
-        try:
-            lower = np.linalg.cholesky(given[k] / np.outer(scale[k], scale[k]))
-        except np.linalg.LinAlgError:
-            continue
-        factors[k] = (scale[k][:, None] * lower)[_ROWS, _COLUMNS]
+    _write_factors(given, factors)
     return factors
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _write_factors(covariances: Floats, factors: NDArray[np.float32]) -> None:
+    """Write Cholesky's factors; those of a matrix that is not positive definite, scaled to a unit diagonal, are left as they are."""
+    scale, lower = np.empty(6), np.empty((6, 6))
+    for n in range(len(covariances)):
+        good = True
+        for i in range(6):
+            scale[i] = np.sqrt(covariances[n, i, i])
+            good = good and scale[i] > 0.0
+        for i in range(6):
+            for j in range(i + 1):
+                rest = covariances[n, i, j] / (scale[i] * scale[j])
+                for k in range(j):
+                    rest -= lower[i, k] * lower[j, k]
+                lower[i, j] = np.sqrt(rest) if i == j else rest / lower[j, j]
+                good = good and np.isfinite(lower[i, j] + covariances[n, j, i]) and (i != j or rest > 0.0)
+        if good:
+            for i in range(6):
+                for j in range(i + 1):
+                    factors[n, i * (i + 1) // 2 + j] = scale[i] * lower[i, j]
 
 
 def covariances_of(factors: NDArray[Any]) -> Floats:
