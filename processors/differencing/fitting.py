@@ -93,7 +93,7 @@ def fit_point_sources(
         for _ in range(_ITERATIONS):
             ix, iy = render_psf(x_nodes, y_nodes, coefficients, px, py, psf)
             flux = _best_flux(image, usable, psf[0], ix, iy, half)
-            _point_normal(image, variance, usable, psf, flux, ix, iy, half, normal, spread, right)
+            _point_normal(image, usable, psf, flux, ix, iy, half, normal, right)
             det = normal[0, 0] * normal[1, 1] - normal[0, 1] * normal[1, 0]
             if not det > 1e-12 * normal[0, 0] * normal[1, 1] or normal[2, 2] <= 0:
                 break
@@ -108,6 +108,8 @@ def fit_point_sources(
                 break
         if not good:
             px, py = x[n], y[n]
+        if good:
+            _point_spread(variance, usable, psf, flux, ix, iy, half, spread)
         _record(out[n], image, variance, usable, x_nodes, y_nodes, coefficients, px, py, half, psf)
         out[n, 10] = 1.0 if good else 0.0
         if good:
@@ -119,34 +121,40 @@ def fit_point_sources(
 
 @njit(cache=True)
 def _point_normal(
-    image: Any,
-    variance: Any,
-    usable: Any,
-    psf: Any,
-    flux: float,
-    ix: int,
-    iy: int,
-    half: int,
-    normal: Any,
-    spread: Any,
-    right: Any,
+    image: Any, usable: Any, psf: Any, flux: float, ix: int, iy: int, half: int, normal: Any, right: Any
 ) -> None:
-    """Fill the normal equations of a point source for x, y, flux, and the spread of their right side."""
-    normal[:], spread[:], right[:] = 0.0, 0.0, 0.0
-    slope = np.zeros(3)
-    for r in range(psf.shape[1]):
-        for c in range(psf.shape[2]):
+    """Fill the normal equations of a point source for x, y, flux."""
+    xx, xy, yy, xp, yp, pp, rx, ry, rp = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    size = psf.shape[1]
+    for r in range(max(0, half - iy), min(size, image.shape[0] - iy + half)):
+        for c in range(max(0, half - ix), min(size, image.shape[1] - ix + half)):
             row, column = iy + r - half, ix + c - half
-            if row < 0 or column < 0 or row >= image.shape[0] or column >= image.shape[1]:
+            if not usable[row, column]:
                 continue
+            p, x, y = psf[0, r, c], flux * psf[1, r, c], flux * psf[2, r, c]
+            residual = image[row, column] - flux * p
+            xx, xy, yy = xx + x * x, xy + x * y, yy + y * y
+            xp, yp, pp = xp + x * p, yp + y * p, pp + p * p
+            rx, ry, rp = rx + x * residual, ry + y * residual, rp + p * residual
+    normal[0, 0], normal[1, 1], normal[2, 2] = xx, yy, pp
+    normal[0, 1], normal[0, 2], normal[1, 2] = xy, xp, yp
+    normal[1, 0], normal[2, 0], normal[2, 1] = xy, xp, yp
+    right[0], right[1], right[2] = rx, ry, rp
+
+
+@njit(cache=True)
+def _point_spread(variance: Any, usable: Any, psf: Any, flux: float, ix: int, iy: int, half: int, spread: Any) -> None:
+    """Fill the spread of the right side of those equations."""
+    spread[:] = 0.0
+    slope, size = np.zeros(3), psf.shape[1]
+    for r in range(max(0, half - iy), min(size, variance.shape[0] - iy + half)):
+        for c in range(max(0, half - ix), min(size, variance.shape[1] - ix + half)):
+            row, column = iy + r - half, ix + c - half
             if not usable[row, column]:
                 continue
             slope[0], slope[1], slope[2] = flux * psf[1, r, c], flux * psf[2, r, c], psf[0, r, c]
-            residual = image[row, column] - flux * psf[0, r, c]
             for i in range(3):
-                right[i] += slope[i] * residual
                 for j in range(3):
-                    normal[i, j] += slope[i] * slope[j]
                     spread[i, j] += slope[i] * slope[j] * variance[row, column]
 
 

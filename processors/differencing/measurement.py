@@ -91,12 +91,15 @@ def measure_sources(
     rows["bboxSize"] = sizes
     dipoles = measure_dipoles(layers, peaks, fits, rows)
     asked = None if snaps is None else (snaps, _ask_snaps(layers, snaps, fits))
-    trails = measure_trails(layers, fits, rows, chains or {}, asked)
+    shapes = _shapes(layers, fits[:, 0], fits[:, 1])
+    trails = measure_trails(layers, fits, rows, chains or {}, asked, shapes=shapes)
     _refit_at(layers, fits, dipoles | trails)
+    moved = np.array(sorted(dipoles | trails), dtype=np.int64)
+    shapes[moved] = _shapes(layers, fits[moved, 0], fits[moved, 1])
     _fill_point_fit(rows, fits)
     _fill_apertures(layers, rows)
     _fill_forced(layers, rows)
-    _fill_shapes(layers, rows)
+    _fill_shapes(layers, rows, shapes)
     _fill_sky(layers, fits, rows)
     _fill_flags(layers, rows)
     return rows, fits, None if asked is None else asked[1]
@@ -186,11 +189,14 @@ def _cut_by_edge(x: Pixels, y: Pixels, shape: tuple[int, ...]) -> NDArray[np.boo
     return np.asarray(near < WINDOW_HALF // 2)
 
 
-def _fill_shapes(layers: Layers, rows: Rows) -> None:
+def _shapes(layers: Layers, x: Pixels, y: Pixels) -> Pixels:
+    x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+    return np.asarray(_moments(layers.difference, layers.usable, *_grid(layers.psf), x, y, WINDOW_HALF))
+
+
+def _fill_shapes(layers: Layers, rows: Rows, moments: Pixels) -> None:
     """Fill adaptive second moments of source and PSF, and the extendedness made of them."""
     scale2 = layers.pixel_scale**2
-    x, y = rows["x"].astype(float), rows["y"].astype(float)
-    moments = np.asarray(_moments(layers.difference, layers.usable, *_grid(layers.psf), x, y, WINDOW_HALF))
     found = moments[:, 6] > 0
     for k, name in enumerate(("ixxPSF", "iyyPSF", "ixyPSF", "ixx", "iyy", "ixy")):
         rows[name] = np.where(found | (k < 3), moments[:, k] * scale2, np.nan)

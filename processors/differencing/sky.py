@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LinearSky", "SkyMap", "offset_on_sky", "pixel_scale", "sky_jacobian"]
+__all__ = ["LinearSky", "SkyMap", "offset_on_sky", "offsets_on_sky", "pixel_scale", "sky_jacobian"]
 
 Pixels = NDArray[Any]
 
@@ -70,9 +70,24 @@ def pixel_scale(wcs: SkyMap, x: float, y: float) -> float:
 
 def offset_on_sky(wcs: SkyMap, x: float, y: float, dx: float, dy: float) -> tuple[float, float]:
     """Return the length (arcsec) and bearing (degrees, north through east, 0 to 360) of a short vector of pixels."""
-    tail = wcs.all_pix2world(np.array([x - dx / 2]), np.array([y - dy / 2]), 0)
-    head = wcs.all_pix2world(np.array([x + dx / 2]), np.array([y + dy / 2]), 0)
-    turn = (float(head[0][0]) - float(tail[0][0]) + 180.0) % 360.0 - 180.0
-    east = turn * math.cos(math.radians(float(head[1][0])))
-    north = float(head[1][0]) - float(tail[1][0])
-    return 3600 * math.hypot(east, north), math.degrees(math.atan2(east, north)) % 360.0
+    length, bearing = offsets_on_sky(wcs, np.array([[x, y]]), np.array([[dx, dy]]))
+    return float(length[0]), float(bearing[0])
+
+
+def offsets_on_sky(wcs: SkyMap, places: Pixels, vectors: Pixels) -> tuple[Pixels, Pixels]:
+    """Return the lengths (arcsec) and bearings (degrees, north through east, 0 to 360) of short vectors of pixels.
+
+    Parameters
+    ----------
+    wcs
+        The map.
+    places, vectors
+        Their middles, and x and y from tail to head, shape (vectors, 2).
+    """
+    tail, head = ((places + side * vectors / 2).T for side in (-1, 1))
+    ends = [
+        np.asarray(wcs.all_pix2world(np.ascontiguousarray(p[0]), np.ascontiguousarray(p[1]), 0)) for p in (tail, head)
+    ]
+    turn = (ends[1][0] - ends[0][0] + 180.0) % 360.0 - 180.0
+    east, north = turn * np.cos(np.radians(ends[1][1])), ends[1][1] - ends[0][1]
+    return 3600 * np.hypot(east, north), np.degrees(np.arctan2(east, north)) % 360.0

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from processors.differencing.layers import Layers
 from processors.differencing.psf import PsfGrid, render_psf
-from processors.differencing.sky import offset_on_sky
+from processors.differencing.sky import offsets_on_sky
 from schemas.events import SnapPresence
 from schemas.masks import MaskPlane
 
@@ -246,17 +246,23 @@ def snap_rows(layers: Layers, fit: SnapFit, places: Pixels, flux: Pixels, flux_v
         ratio = fit.flux / flux
         error = np.sqrt(fit.flux_variance + ratio**2 * flux_variance) / np.abs(flux)
         rows["first_share"], rows["first_share_error"] = np.where(good, 0.5 + 0.5 * ratio, np.nan), 0.5 * error
-    for n in np.flatnonzero(
-        good & (rows["presence"] != SnapPresence.FIRST) & (rows["presence"] != SnapPresence.SECOND)
-    ):
-        moved = 2 * fit.moment[n] / flux[n]
-        spread = 4 * fit.moment_covariance[n] / flux[n] ** 2
-        length, bearing = offset_on_sky(layers.wcs, float(places[n, 0]), float(places[n, 1]), *map(float, moved))
-        along = moved / max(float(np.hypot(*moved)), 1e-12)
-        rows["motion_arcsec"][n], rows["motion_angle_deg"][n] = length, bearing
-        rows["motion_error_arcsec"][n] = layers.pixel_scale * math.sqrt(float(along @ spread @ along))
-        rows["motion_snr"][n] = math.sqrt(max(float(moved @ np.linalg.solve(spread, moved)), 0.0))
+    both = np.flatnonzero(good & (rows["presence"] != SnapPresence.FIRST) & (rows["presence"] != SnapPresence.SECOND))
+    if len(both):
+        _fill_motions(layers, fit, both, places, flux, rows)
     return rows
+
+
+def _fill_motions(
+    layers: Layers, fit: SnapFit, some: NDArray[np.int64], places: Pixels, flux: Pixels, rows: NDArray[np.void]
+) -> None:
+    """Fill how far some sources moved between the snaps, and how surely."""
+    moved = 2 * fit.moment[some] / flux[some, None]
+    spread = 4 * fit.moment_covariance[some] / flux[some, None, None] ** 2
+    rows["motion_arcsec"][some], rows["motion_angle_deg"][some] = offsets_on_sky(layers.wcs, places[some], moved)
+    along = moved / np.maximum(np.hypot(moved[:, 0], moved[:, 1]), 1e-12)[:, None]
+    rows["motion_error_arcsec"][some] = layers.pixel_scale * np.sqrt(np.einsum("ni,nij,nj->n", along, spread, along))
+    chi2 = np.einsum("ni,ni->n", moved, np.linalg.solve(spread, moved[..., None])[..., 0])
+    rows["motion_snr"][some] = np.sqrt(np.maximum(chi2, 0.0))
 
 
 def seen_once(rows: NDArray[Any] | None) -> NDArray[np.bool_] | None:

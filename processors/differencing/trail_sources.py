@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from processors.differencing.chains import Chain
 from processors.differencing.layers import Layers
@@ -16,15 +17,19 @@ from processors.differencing.psf import PsfGrid, adaptive_moments
 from processors.differencing.sky import offset_on_sky, sky_jacobian
 from processors.differencing.snap_consistency import MOTION_SIGMAS, SnapPresence, SnapView
 from processors.differencing.snap_trails import trail_presence
-from processors.differencing.trails import SnapPlanes, TrailFits, TrailPsf, fit_trails, trail_psf
+from processors.differencing.trail_model import TrailPsf, trail_psf
+from processors.differencing.trails import SnapPlanes, TrailFits, fit_trails
 
 __all__ = ["measure_trails"]
 
 TRAIL_LEAST_RATIO = 1.15
-"""A trail is fitted when the longer axis exceeds the PSF's by this factor in second moment, beyond three sigma."""
+"""A trail is fitted when the longer axis exceeds the PSF's by this factor in second moment, beyond three sigma (of 2 over S/N each)."""
 
 TRAIL_CHI2 = 16.0
 """By how much a trail's chi squared must better that of a point source on the same pixels (two more parameters, four sigma)."""
+
+LEFT_SIGMAS = 10.0
+"""Excess of chi squared over the pixels, in its own scatter, from which something else than a trail is there if a trail takes away less."""
 
 TRAIL_SIGMAS = 4.0
 """Least length in units of its error."""
@@ -54,6 +59,8 @@ def measure_trails(
     rows: Rows,
     chains: Mapping[int, Chain],
     snaps: tuple[SnapView, NDArray[np.void]] | None = None,
+    *,
+    shapes: Pixels,
 ) -> dict[int, tuple[float, float]]:
     """Fit a trail to sources that are significantly elongated, or that moved between the snaps; others keep nulls.
 
@@ -69,13 +76,17 @@ def measure_trails(
         For the index of a source that stands for several peaks on a line, that line.
     snaps
         The snaps and what they say of each source (rows of `SNAP_DTYPE`), whose motion is replaced by that of the fitted trail.
+    shapes
+        Adaptive moments xx, yy, xy of the PSF and of each source, pixels squared, and whether the latter are known (1 or 0).
 
     Returns
     -------
     dict
         For the index of each source of a chain that is a trail, the trail's middle.
     """
-    guesses = [g for g in (_guess(layers, fits[n], rows[n], chains.get(n), snaps, n) for n in range(len(rows))) if g]
+    guesses = _guesses(
+        layers, fits, rows, chains, snaps, _from_shapes(layers.difference.shape, fits, rows["snr"], shapes)
+    )
     if not guesses:
         return {}
     start = np.array([g.start for g in guesses])
@@ -102,7 +113,7 @@ def _fit(layers: Layers, start: Pixels, view: SnapView | None, read: NDArray[np.
 
     def fit(guess: Pixels, some: NDArray[np.int64]) -> TrailFits:
         pair = None if view is None else (_planes(view), [own[k] for k in some], read[some])
-        return fit_trails(planes, guess[some], [psfs[k] for k in some], pair)
+        return fit_trails(planes, guess[some], [psfs[k] for k in some], pair, enough=TRAIL_CHI2)
 
     found, before = fit(start, np.arange(len(start))), np.hypot(start[:, 3], start[:, 4])
     for _ in range(MOST_PASSES):
@@ -119,7 +130,9 @@ def _fit(layers: Layers, start: Pixels, view: SnapView | None, read: NDArray[np.
 def _accepted(found: TrailFits) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         sure = found.length > TRAIL_SIGMAS * found.errors[0]
-        return np.asarray(found.converged & sure & (found.chi2 < found.point_chi2 - TRAIL_CHI2))
+        left = found.chi2 - found.pixels
+        other = (left > found.point_chi2 - found.chi2) & (left > LEFT_SIGMAS * np.sqrt(2.0 * found.pixels))
+        return np.asarray(found.converged & sure & (found.chi2 < found.point_chi2 - TRAIL_CHI2) & ~other)
 
 
 def _readable(
@@ -137,24 +150,48 @@ def _readable(
     return np.isin(told["presence"][sources], [SnapPresence.BOTH, SnapPresence.UNKNOWN])
 
 
-def _guess(
+def _guesses(
     layers: Layers,
-    fit: Pixels,
-    row: Any,
-    chain: Chain | None,
+    fits: Pixels,
+    rows: Rows,
+    chains: Mapping[int, Chain],
     snaps: tuple[SnapView, NDArray[np.void]] | None,
-    n: int,
-) -> _Guess | None:
-    """Return where a trail's fit begins: on a line of peaks, along the motion between snaps, or by the shape; None for a point."""
-    if chain is not None:
-        return _Guess(source=n, start=_from_chain(fit, chain, layers), long=True)
-    if row["isDipole"] == 1 or not np.isfinite(fit[2]):
-        return None
-    shape = _from_shape(layers, fit, row)
-    if snaps is not None and snaps[1]["motion_snr"][n] > MOTION_SIGMAS:
-        start = _from_motion(layers, fit, snaps[0], snaps[1][n], shape)
-        return _Guess(source=n, start=start, long=shape is not None)
-    return None if shape is None else _Guess(source=n, start=shape, long=True)
+    shapes: Mapping[int, list[float]],
+) -> list[_Guess]:
+    """Return where the fits of trails begin: on lines of peaks, along motions between snaps, or by the shapes; none for points."""
+    moved = [] if snaps is None else np.flatnonzero(snaps[1]["motion_snr"] > MOTION_SIGMAS).tolist()
+    out = []
+    for n in sorted(({*shapes, *moved} - _beside_others(fits, snaps, shapes)) | {*chains}):
+        shape = shapes.get(n)
+        if n in chains:
+            out.append(_Guess(source=n, start=_from_chain(fits[n], chains[n], layers), long=True))
+        elif rows["isDipole"][n] == 1 or not np.isfinite(fits[n, 2]):
+            continue
+        elif snaps is not None and snaps[1]["motion_snr"][n] > MOTION_SIGMAS:
+            start = _from_motion(layers, fits[n], snaps[0], snaps[1][n], shape)
+            out.append(_Guess(source=n, start=start, long=shape is not None))
+        elif shape is not None:
+            out.append(_Guess(source=n, start=shape, long=True))
+    return out
+
+
+def _beside_others(
+    fits: Pixels, snaps: tuple[SnapView, NDArray[np.void]] | None, shapes: Mapping[int, list[float]]
+) -> set[int]:
+    """Return the elongated sources that reach over another of their sign which cannot be they: one of the two was in one snap alone."""
+    if snaps is None or not shapes:
+        return set()
+    presence, sign = snaps[1]["presence"], np.sign(fits[:, 2])
+    tree, out = cKDTree(fits[:, :2]), set()
+    for n, start in shapes.items():
+        near = tree.query_ball_point(fits[n, :2], 0.5 * math.hypot(*start[3:]))
+        pairs = {(int(presence[n]), int(presence[m])) for m in near if m != n and sign[m] == sign[n]}
+        if any(
+            SnapPresence.BOTH in pair and not {SnapPresence.FIRST, SnapPresence.SECOND}.isdisjoint(pair)
+            for pair in pairs
+        ):
+            out.add(n)
+    return out
 
 
 def _from_motion(layers: Layers, fit: Pixels, view: SnapView, told: Any, shape: list[float] | None) -> list[float]:
@@ -202,30 +239,20 @@ def _from_chain(fit: Pixels, chain: Chain, layers: Layers) -> list[float]:
     return [chain.x, chain.y, flux, length * math.cos(chain.angle), length * math.sin(chain.angle)]
 
 
-def _from_shape(layers: Layers, fit: Pixels, row: Any) -> list[float] | None:
-    """Return a first guess from second moments, None when they are not clearly those of an elongated source."""
-    x, y, flux = float(fit[0]), float(fit[1]), float(fit[2])
-    half = _HALF
-    ix, iy = math.floor(x + 0.5), math.floor(y + 0.5)
-    height, width = layers.difference.shape
-    if not (half <= ix < width - half and half <= iy < height - half):
-        return None
-    cut = np.s_[iy - half : iy + half + 1, ix - half : ix + half + 1]
-    image = np.where(layers.usable[cut], layers.difference[cut], 0).astype(np.float64)
-    psf = layers.psf.at(x, y)
-    middle = float(psf.shape[0] // 2)
-    pxx, pyy, _, found = adaptive_moments(psf, middle, middle, 1.5, middle)
-    sigma = math.sqrt(max((pxx + pyy) / 2, 0.25))
-    xx, yy, xy, shaped = adaptive_moments(image, half + x - ix, half + y - iy, sigma, 0.9 * half)
-    if not (found and shaped):
-        return None
-    long_axis = (xx + yy) / 2 + math.hypot((xx - yy) / 2, xy)
-    doubt = 3 * 2.0 / max(float(row["snr"]), 1.0)
-    if long_axis < sigma**2 * (TRAIL_LEAST_RATIO + doubt):
-        return None
-    length = math.sqrt(12 * (long_axis - sigma**2))
-    angle = 0.5 * math.atan2(2 * xy, xx - yy)
-    return [x, y, flux, length * math.cos(angle), length * math.sin(angle)]
+def _from_shapes(shape: tuple[int, ...], fits: Pixels, snr: Pixels, shapes: Pixels) -> dict[int, list[float]]:
+    """Return first guesses from second moments, by source, for those clearly elongated."""
+    pxx, pyy, _, xx, yy, xy, found = shapes.T
+    middle = np.floor(fits[:, :2] + 0.5)
+    inside = (middle >= _HALF).all(axis=1) & (middle < np.array([shape[1], shape[0]]) - _HALF).all(axis=1)
+    own = np.maximum((pxx + pyy) / 2, 0.25)
+    with np.errstate(invalid="ignore"):
+        long_axis = (xx + yy) / 2 + np.hypot((xx - yy) / 2, xy)
+        elongated = long_axis >= own * (TRAIL_LEAST_RATIO + 6.0 / np.maximum(snr.astype(float), 1.0))
+    out = {}
+    for n in np.flatnonzero(inside & (found > 0) & elongated).tolist():
+        length, angle = math.sqrt(12 * (long_axis[n] - own[n])), 0.5 * math.atan2(2 * xy[n], xx[n] - yy[n])
+        out[n] = [*map(float, fits[n, :3]), length * math.cos(angle), length * math.sin(angle)]
+    return out
 
 
 def _fill_trail(layers: Layers, rows: Rows, n: int, found: TrailFits, k: int) -> None:

@@ -23,7 +23,8 @@ from processors.differencing.sky import LinearSky
 from processors.differencing.snap_consistency import SnapPair
 from processors.differencing.snap_trails import trail_presence
 from processors.differencing.templates import Template
-from processors.differencing.trails import SnapPlanes, fit_trails, trail_psf
+from processors.differencing.trail_model import trail_psf
+from processors.differencing.trails import SnapPlanes, fit_trails
 from processors.forced import PhotometryImage, forced_sources
 from schemas.public import null_rows
 

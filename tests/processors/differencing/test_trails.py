@@ -13,7 +13,8 @@ from processors.differencing.chains import find_chains, join_chains
 from processors.differencing.detection import PEAK_DTYPE, detect_peaks, psf_response
 from processors.differencing.pipeline import difference
 from processors.differencing.psf import adaptive_moments
-from processors.differencing.trails import TrailFits, TrailPsf, fit_trails, trail_psf
+from processors.differencing.trail_model import TrailPsf, trail_psf
+from processors.differencing.trails import TrailFits, fit_trails
 from tests.support.difference_scenes import Moffat, Scene, add_sources, make_scene
 from tests.support.score_maps import score_white
 
