@@ -47,21 +47,28 @@ def import_command(
     Broken lines are told with their numbers and the rest is read. A catalogue that lacks objects of the one before is refused.
     """
     from streams.moving_objects.files import import_file
+    from streams.moving_objects.night_ephemerides import outdated_night
 
     with one_sentence_errors():
+        settings = load()
         imported = import_file(
-            load(), path, name=name, force=force, say=lambda _: None if as_json else console.print(_)
+            settings, path, name=name, force=force, say=lambda _: None if as_json else console.print(_)
         )
+        outdated = outdated_night(settings)
     catalogue = imported.catalogue
     if as_json:
         problems = [{"line": p.line, "reason": p.reason, "text": p.text} for p in imported.problems]
-        print_json({"name": catalogue.name, "orbits": catalogue.count, "problems": problems})
+        document = {"name": catalogue.name, "orbits": catalogue.count, "problems": problems}
+        print_json({**document, "outdated_ephemerides": outdated})
         return
     for problem in imported.problems[:MOST_PROBLEMS]:
         console.print(f"  {problem}", markup=False)
     if len(imported.problems) > MOST_PROBLEMS:
         console.print(f"  and {len(imported.problems) - MOST_PROBLEMS} more (see --json)")
     console.print(f"{catalogue.name}: {catalogue.count} orbits are known now.")
+    if outdated is not None:
+        hint = f"If it has not begun: nightcast orbits ephemerides {outdated} --rebuild"
+        console.print(f"The ephemerides of night {outdated} were built from the orbits before. {hint}", soft_wrap=True)
 
 
 @app.command("list")

@@ -15,7 +15,7 @@ from streams.nightmops.stage import CATALOGUE_TOPIC
 from streams.stage_codec import Outgoing, StageCodec
 from streams.views.errors import RequestError
 
-__all__ = ["night_ephemerides"]
+__all__ = ["night_ephemerides", "outdated_night", "refresh_ephemerides"]
 
 
 def night_ephemerides(
@@ -62,3 +62,33 @@ def night_ephemerides(
     producer.put([Outgoing(topic=CATALOGUE_TOPIC, key=night.instrument, record=built)])
     producer.confirm()
     return built, True
+
+
+def outdated_night(settings: Settings) -> int | None:
+    """Return the last night with ephemerides if they were built from other orbits than there are now; None where they were not.
+
+    Raises
+    ------
+    KafkaUnavailableError, RegistryUnavailableError
+        When the system does not run.
+    """
+    wiring, instrument = Wiring(settings), settings.night.instrument
+    events = (item.event for item in read_events(settings.bootstrap, wiring.codec, CATALOGUE_TOPIC))
+    newest = {event.day_obs: event.orbits_sha256 for event in events if event.instrument == instrument}
+    if not newest:
+        return None
+    at_hand = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
+    last = max(newest)
+    return None if newest[last] == at_hand.sha256 else last
+
+
+def refresh_ephemerides(settings: Settings, day_obs: int) -> None:
+    """Build the ephemerides of a night that has not begun anew, if they were built from other orbits than there are now.
+
+    Raises
+    ------
+    RequestError, KafkaUnavailableError, RegistryUnavailableError, UnknownObservatoryError, EphemerisSpanError, CatalogueTooLargeError
+        See `night_ephemerides`.
+    """
+    if outdated_night(settings) == day_obs:
+        night_ephemerides(settings, day_obs, rebuild=True, say=lambda _: None)

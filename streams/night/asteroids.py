@@ -15,6 +15,7 @@ from schemas.camera import Camera
 from schemas.predictions import ss_object_id_of
 from streams.compose import Wiring
 from streams.moving_objects.files import store_rows
+from streams.moving_objects.night_ephemerides import refresh_ephemerides
 from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
 
 __all__ = ["import_known"]
@@ -24,7 +25,7 @@ CATALOGUE = "simulated sky"
 
 
 def import_known(settings: Settings, camera: Camera, seed: int, visits: Sequence[PlannedVisit]) -> Mapping[str, int]:
-    """Add the night's known asteroids to the catalogue of known orbits.
+    """Add the night's known asteroids to the catalogue of known orbits; ephemerides that somebody built for it before are built anew.
 
     Returns
     -------
@@ -38,4 +39,5 @@ def import_known(settings: Settings, camera: Camera, seed: int, visits: Sequence
     before = orbits_at_hand(read_orbit_store(settings.bootstrap, wiring.codec).values(), wiring.objects)
     kept = before.rows[~np.isin(before.rows["designation"], [*rows["designation"], *sorted(before.own)])]
     store_rows(settings, np.concatenate([kept, rows]), CATALOGUE)
+    refresh_ephemerides(settings, visits[0].day_obs)
     return {str(one.key): ss_object_id_of(pack(designation_of(one))) for one in asteroids if is_known(one)}

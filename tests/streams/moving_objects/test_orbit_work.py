@@ -25,6 +25,7 @@ from streams.cli import orbits
 from streams.moving_objects import reporting
 from streams.moving_objects.fitting import NothingToFitError, fit_observations
 from streams.moving_objects.holdings import detections_in, held_tracklets, observations_of
+from streams.moving_objects.night_ephemerides import outdated_night, refresh_ephemerides
 from streams.moving_objects.observation_files import read_observations
 from streams.moving_objects.own_orbits import OwnOrbit
 from streams.moving_objects.reporting import InvalidReportError, Reporter, judge, make_report, write_report
@@ -296,6 +297,31 @@ def test_ephemerides_are_built_once_and_shown(discovered: System) -> None:
     done = discovered.run(orbits.app, "ephemerides", "20251345")
     assert done.exit_code == 1
     assert "is no night" in done.output
+
+
+def test_an_import_tells_of_ephemerides_that_are_older_and_a_night_that_begins_has_new_ones(
+    discovered: System, tmp_path: Path
+) -> None:
+    settings = discovered.settings
+    assert outdated_night(settings) is None
+    first = answer(discovered.run(orbits.app, "ephemerides", "20251205", "--json"))
+    assert outdated_night(settings) is None
+    refresh_ephemerides(settings, 20251205)
+    path = tmp_path / "one.csv"
+    path.write_text(
+        "designation,epoch_mjd_tdb,x_au,y_au,z_au,vx_au_per_day,vy_au_per_day,vz_au_per_day\n"
+        "2015 BB,61010,2.0,0.5,0.1,-0.002,0.009,0.001\n"
+    )
+    told = " ".join(discovered.run(orbits.app, "import", str(path)).stdout.split())
+    assert "night 20251205 were built from the orbits before" in told
+    assert "nightcast orbits ephemerides 20251205 --rebuild" in told
+    refresh_ephemerides(settings, 20251204)
+    assert outdated_night(settings) == 20251205
+    refresh_ephemerides(settings, 20251205)
+    assert outdated_night(settings) is None
+    again = answer(discovered.run(orbits.app, "ephemerides", "20251205", "--json"))
+    assert (first["objects"], again["objects"], again["built_now"]) == (3, 4, False)
+    assert answer(discovered.run(orbits.app, "import", str(path), "--json"))["outdated_ephemerides"] is None
 
 
 def test_tables_that_are_gone_leave_their_detections_missing(truth: TrueArcs) -> None:
