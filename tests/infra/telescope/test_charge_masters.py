@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from infra.fits_io import FitsFileError, read_masters, read_raw, read_template
 from infra.telescope import Night, build_release, plan_night
-from infra.telescope.charge import ChargeEffects, draw_charge_effects
+from infra.telescope.charge import ChargeEffects, accumulate, draw_charge_effects
 from infra.telescope.charge_masters import charge_hdus, measured_effects
 from infra.telescope.electronics import read_out
 from infra.telescope.imaging_scenes.coadd import coadd_noise
 from infra.telescope.noise import noise_factor
 from infra.telescope.raw_files import encode_raw
 from infra.telescope.release import Release
-from processors.single_frame.frames import parse_raw
+from processors.single_frame.frames import RawFrame, parse_raw
 from processors.single_frame.isr import correct
 from schemas.camera import load_camera
 from schemas.raw import MasterCalibrations
@@ -57,33 +58,55 @@ def test_masters_without_effects_have_no_such_extensions(tmp_path: Path) -> None
     assert charge_hdus(None, None) == []
 
 
-def test_the_removal_of_the_signature_uses_the_masters(masters: MasterCalibrations) -> None:
-    visit = plan_night(CAMERA, SEED, 20260921, 1, bands=("r",))[0]
-    night = Night(CAMERA, SEED, [visit], charge_effects=True)
-    response, detector = night.response(0), CAMERA.detector(0)
-    effects = draw_charge_effects(SEED, detector)
+def bars() -> NDArray[np.float32]:
+    """Bright bars, eight columns wide, in every amplifier."""
     electrons = np.full((256, 256), 500.0, np.float32)
-    for amplifier in detector.amplifiers:
+    for amplifier in CAMERA.detector(0).amplifiers:
         bar = amplifier.box[0] + 60
         electrons[amplifier.box[1] : amplifier.box[3], bar : bar + 8] = 50_000.0
-    frames = read_out(electrons, response, np.random.default_rng(5), effects=effects)
-    frame = parse_raw(read_raw(encode_raw(visit, 0, response, frames)), detector=detector)
+    return electrons
+
+
+def raw_of(electrons: NDArray[np.float32]) -> RawFrame:
+    """Read out with every effect of the night's detector."""
+    visit = plan_night(CAMERA, SEED, 20260921, 1, bands=("r",))[0]
+    response = Night(CAMERA, SEED, [visit], charge_effects=True).response(0)
+    frames = read_out(
+        electrons, response, np.random.default_rng(5), effects=draw_charge_effects(SEED, CAMERA.detector(0))
+    )
+    return parse_raw(read_raw(encode_raw(visit, 0, response, frames)), detector=CAMERA.detector(0))
+
+
+def columns(image: NDArray[np.float32], *offsets: int) -> float:
+    """Mean of columns of every amplifier, counted from its left side."""
+    boxes = [a.box for a in CAMERA.detector(0).amplifiers]
+    return float(np.mean([image[box[1] : box[3], box[0] + offset] for box in boxes for offset in offsets]))
+
+
+def test_charge_that_came_late_goes_back(masters: MasterCalibrations) -> None:
+    frame = raw_of(bars())
 
     def behind(skip: set[str]) -> float:
         """Mean excess in the column read out just after the bars, electrons."""
         image = correct(frame, masters, skip=skip | {"brighter_fatter", "flat"}).image
-        columns = [a.box[0] + (59 if a.flip_x else 68) for a in detector.amplifiers]
-        parts = [image[a.box[1] : a.box[3], c] for a, c in zip(detector.amplifiers, columns, strict=True)]
-        return float(np.mean(parts)) - 500.0
+        after = [(a.box, a.box[0] + (59 if a.flip_x else 68)) for a in CAMERA.detector(0).amplifiers]
+        return float(np.mean([image[box[1] : box[3], column] for box, column in after])) - 500.0
 
     late = behind({"charge_transfer"})
     assert late > 3.0
     assert abs(behind(set())) < 0.3 * late
-    # Repelled charge goes back into the bars.
-    whole, without = (correct(frame, masters, skip=skip).image for skip in (set(), {"brighter_fatter"}))
-    edge = np.s_[20:100, 60]
-    assert whole[edge].mean() != without[edge].mean()
-    assert whole.sum(dtype=float) == pytest.approx(without.sum(dtype=float), rel=2e-3)
+
+
+def test_charge_that_was_repelled_goes_back(masters: MasterCalibrations) -> None:
+    effect = draw_charge_effects(SEED, CAMERA.detector(0)).brighter_fatter
+    assert effect is not None
+    frame = raw_of(accumulate(bars(), effect, np.random.default_rng(6)))
+    left, right = (correct(frame, masters, skip=skip).image for skip in ({"flat", "brighter_fatter"}, {"flat"}))
+    for place, true in (((60, 67), 50_000.0), ((59, 68), 500.0)):  # the bars' edges, and the sky beside them
+        lost = columns(left, *place) - true
+        assert abs(lost) > 100.0
+        assert abs(columns(right, *place) - true) < 0.2 * abs(lost)
+    assert right.sum(dtype=float) == pytest.approx(left.sum(dtype=float), rel=2e-3)
 
 
 def test_a_night_with_effects_is_exposed_with_them() -> None:
