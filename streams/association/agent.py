@@ -13,6 +13,7 @@ from schemas.errors import SchemaError, UndecodableEventError
 from schemas.events import DayMopsDecision, VisitEvent
 from streams.association.decisions import TOPIC as LOG_TOPIC
 from streams.association.decisions import DecisionLog
+from streams.association.outputs import warm_up
 from streams.association.results import TOPIC as RESULTS_TOPIC
 from streams.association.results import ResultReader
 from streams.association.service import AssociationService, Outside
@@ -67,7 +68,8 @@ class AssociationHandler:
         self._remembered_to = -1
 
     async def start(self) -> None:
-        """Fold the log into the local store of the settings' instrument, so that the first visit need not wait."""
+        """Fold the log into the local store of the settings' instrument, and load compiled code, so that the first visit need not wait."""
+        await asyncio.to_thread(warm_up)
         await asyncio.to_thread(lambda: self._service(self._wiring.settings.night.instrument).answer_daymops())
 
     async def handle(self, read: Read) -> bool:

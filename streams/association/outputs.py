@@ -12,7 +12,7 @@ from processors.association.updates import dia_object_versions, dia_source_event
 from schemas.events import AssociationDecision, ObjectUpdate
 from streams.stage_codec import Outgoing
 
-__all__ = ["CLOSED_HEADERS", "records_of", "ss_object_records"]
+__all__ = ["CLOSED_HEADERS", "records_of", "ss_object_records", "warm_up"]
 
 CLOSED_HEADERS = ("reason", "ss_object_id", "visit", "sequence")
 """Headers of a closed DIAObject's tombstone: why, where its sources went, and the correction that decided it."""
@@ -52,6 +52,13 @@ def ss_object_records(view: History, decision: AssociationDecision) -> Iterator[
     for identifier, version in ss_object_versions(view, decision):
         headers = () if version is not None else _of_decision(decision.visit, decision.sequence)
         yield Outgoing(topic="ssobjects", key=identifier, record=version, headers=headers)
+
+
+def warm_up() -> None:
+    """Load the compiled code that versions of Solar System objects need, so that the first visit that sees one takes no longer."""
+    from processors.association import ss_objects
+
+    ss_objects.warm_up()
 
 
 def _updates(view: History, decision: AssociationDecision, rules: Rules) -> Iterable[ObjectUpdate]:
