@@ -15,7 +15,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-__all__ = ["FourierFrame", "Spectrum", "Tile", "TileGrid", "gaussian_transfer"]
+__all__ = ["FourierFrame", "Spectrum", "Tile", "TileGrid", "gaussian_transfer", "transform_kernel"]
 
 TILE_PIXELS = 420
 """Largest side of a tile without its margin."""
@@ -52,17 +52,16 @@ class FourierFrame:
 
     def kernel(self, stamp: Pixels) -> Spectrum:
         """Transform an odd square kernel so that multiplying by it convolves."""
-        half = stamp.shape[0] // 2
-        full = np.zeros((stamp.shape[0], self.size[1]), dtype=np.float32)
-        full[:, : half + 1], full[:, -half:] = stamp[:, half:], stamp[:, :half]
-        lines = scipy.fft.rfft(full, axis=1)
-        spectrum = np.zeros((self.size[0], lines.shape[1]), dtype=np.complex64)
-        spectrum[: half + 1], spectrum[-half:] = lines[half:], lines[:half]
-        return np.asarray(scipy.fft.fft(spectrum, axis=0, overwrite_x=True))
+        return transform_kernel(stamp, self.size)
 
     def whole(self, spectrum: Spectrum) -> NDArray[np.float32]:
         """Return the image of a spectrum with its margin; the spectrum is used up."""
         return np.asarray(scipy.fft.irfft2(spectrum, s=self.size, overwrite_x=True))
+
+    def rows(self, spectrum: Spectrum, height: int) -> NDArray[np.float32]:
+        """Return so many rows of the image of a spectrum, with the margin on their sides only; the spectrum is used up."""
+        lines = scipy.fft.ifft(spectrum, axis=0, overwrite_x=True)[self.pad : self.pad + height]
+        return np.asarray(scipy.fft.irfft(lines, n=self.size[1], axis=1))
 
     def back(self, spectrum: Spectrum) -> NDArray[np.float32]:
         """Return the image of a spectrum without the margin; the spectrum is used up."""
@@ -155,6 +154,17 @@ class TileGrid:
         """Return the tile's own pixels of a frame."""
         pad = self.frame.pad
         return full[pad : pad + tile.height, pad : pad + tile.width]
+
+
+def transform_kernel(stamp: Pixels, size: tuple[int, ...]) -> Spectrum:
+    """Return the spectrum of an odd square kernel in a frame of a size; multiplying by it convolves."""
+    half = stamp.shape[0] // 2
+    full = np.zeros((stamp.shape[0], size[1]), dtype=np.float32)
+    full[:, : half + 1], full[:, -half:] = stamp[:, half:], stamp[:, :half]
+    lines = scipy.fft.rfft(full, axis=1)
+    spectrum = np.zeros((size[0], lines.shape[1]), dtype=np.complex64)
+    spectrum[: half + 1], spectrum[-half:] = lines[half:], lines[:half]
+    return np.asarray(scipy.fft.fft(spectrum, axis=0, overwrite_x=True))
 
 
 @functools.lru_cache(maxsize=8)

@@ -17,7 +17,8 @@ from processors.differencing.layers import Layers, ScienceImage, VisitInfo
 from processors.differencing.measurement import measure_sources
 from processors.differencing.planes import DROPPED_CENTRE, grow, has_plane, set_plane
 from processors.differencing.psf import PsfGrid, resize_psf
-from processors.differencing.score import ScoreMap, add_systematics, calibrate_noise, score_again
+from processors.differencing.score import ScoreMap, add_systematics, calibrate_noise
+from processors.differencing.score_tiles import score_again
 from processors.differencing.snap_consistency import SnapPair, seen_once, snap_metrics, view_snaps
 from processors.differencing.subtract import Matching
 from processors.differencing.subtraction import Subtraction, checked_science, psf_sigma, subtract_template, whitened
@@ -121,9 +122,8 @@ def difference(
     streaks = streak_pixels(judged.snr, has_plane(layers.mask, MaskPlane.CR), fwhm) & layers.usable
     if streaks.any():
         layers = _without(layers, streaks)
-        score = score_again(
-            grid, score, subtraction.matched, layers, lost=subtraction.lost, filters=filters, where=streaks
-        )
+        images = layers.difference, layers.variance, layers.template
+        score_again(grid, score, images, layers.usable, filters=filters, where=streaks)
         judged = add_systematics(score, errors, wings, own)
     score = judged
     peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=fwhm)

@@ -16,9 +16,10 @@ import scipy.fft
 from numba import njit
 from numpy.typing import NDArray
 
-from processors.differencing.fourier import Spectrum, Tile, TileGrid, gaussian_transfer
+from processors.differencing.fourier import Spectrum, Tile, TileGrid, gaussian_transfer, transform_kernel
 from processors.differencing.kernel import Kernel, spatial_terms
 from processors.differencing.psf import adaptive_moments
+from processors.differencing.separable import correlate_products, separate
 
 __all__ = ["Matched", "Matching", "Whitening", "match_images", "plan_matching"]
 
@@ -112,7 +113,7 @@ def match_images(
     science
         Image, and which of its pixels are known; others, and those beyond the edge, are taken from the template.
     template
-        Image and variance with ``margin`` more pixels on each side.
+        Image and variance with ``margin`` more pixels on each side, at least `separable.REACH`.
     kernel
         Fitted kernel; the constant of its differential background is subtracted too.
     smoothing
@@ -128,14 +129,26 @@ def match_images(
         if components:
             parts = _exact(grid, tile, [spectrum * component for component in components])
         else:
-            parts = [grid.core(frame.whole(spectrum * frame.kernel(part)), tile) for part in _plane(kernel, tile)]
-        image = _science_tile(grid, tile, science, pixels, gaussian)
+            parts = [frame.rows(spectrum * frame.kernel(part), tile.height) for part in _plane(kernel, tile)]
+        image, first = _science_tile(grid, tile, science, pixels, gaussian)
         slopes = parts[-2 % len(parts)], parts[-1]
-        _subtract(image, parts[0], slopes, kernel.background[0], len(parts) > 1, matched[tile.box], raw[tile.box])
-        square = kernel.at(*tile.middle) ** 2
-        weight = np.float32(kernel.sum**2 / np.sum(square))
-        variance = frame.whole(frame.forward(grid.cut(template[1], tile, margin)) * (frame.kernel(square) * weight))
-        np.maximum(grid.core(variance, tile), 0, out=spread[tile.box])
+        level = np.float32(kernel.background[0])
+        _subtract(
+            image,
+            first,
+            parts[0],
+            slopes,
+            frame.pad,
+            level,
+            len(parts) > 1,
+            (tile.top, tile.left, tile.width),
+            matched,
+            raw,
+        )
+        square = kernel.at(*tile.middle)[::-1, ::-1] ** 2
+        products = separate(square * (kernel.sum**2 / np.sum(square)))
+        place = margin + tile.top, margin + tile.left
+        spread[tile.box] = correlate_products(template[1], *place, (tile.height, tile.width), *products)
     return Matched(raw=raw, template=matched, template_variance=spread)
 
 
@@ -148,10 +161,10 @@ def _exact(grid: TileGrid, tile: Tile, products: list[Spectrum]) -> list[Pixels]
     columns, rows = np.arange(tile.left, tile.left + tile.width), np.arange(tile.top, tile.top + tile.height)
     mesh_x, mesh_y = np.meshgrid(columns, rows)
     terms = spatial_terms(mesh_x, mesh_y, grid.shape, 2).astype(np.float32)
-    parts = (grid.core(grid.frame.whole(product), tile) for product in products)
-    total = np.zeros((tile.height, tile.width), np.float32)
-    for n, part in enumerate(parts):
-        total += part * terms[..., n]
+    total = np.zeros((tile.height, grid.frame.size[1]), np.float32)
+    inner = np.s_[:, grid.frame.pad : grid.frame.pad + tile.width]
+    for n, product in enumerate(products):
+        total[inner] += grid.frame.rows(product, tile.height)[inner] * terms[..., n]
     return [total]
 
 
@@ -172,30 +185,62 @@ def _plane(kernel: Kernel, tile: Tile) -> Pixels:
     return np.tensordot(plane @ kernel.coefficients.T, kernel.basis.images, axes=1)
 
 
-@njit("void(f4[:, :], f4[:, :], UniTuple(f4[:, :], 2), f8, b1, f4[:, :], f4[:, :])", cache=True)
-def _subtract(science: Any, mean: Any, slopes: Any, level: float, sloping: bool, matched: Any, raw: Any) -> None:
-    """Fill the matched template, a plane of three convolutions over the tile, and what it leaves of the science image."""
-    rows, columns = matched.shape
+@njit(cache=True)
+def _subtract(
+    science: Any,
+    first: Any,
+    mean: Any,
+    slopes: Any,
+    pad: int,
+    level: Any,
+    sloping: bool,
+    place: Any,
+    matched: Any,
+    raw: Any,
+) -> None:
+    """Fill the matched template, a plane of three convolutions over the tile, and what it leaves of the science image.
+
+    ``first`` is the tile's first pixel in ``science``, ``place`` its row, column and width in what is filled.
+    """
+    rows, (top, left, columns) = mean.shape[0], place
     across = ((2.0 * np.arange(columns) - (columns - 1)) / columns).astype(np.float32)
-    by_x, by_y = slopes
     for r in range(rows):
         up = np.float32((2.0 * r - (rows - 1)) / rows)
+        pixels = science[first[0] + r, first[1] : first[1] + columns]
+        values, by_x = mean[r, pad : pad + columns], slopes[0][r, pad : pad + columns]
+        by_y = slopes[1][r, pad : pad + columns]
+        line, rest = matched[top + r, left : left + columns], raw[top + r, left : left + columns]
         for c in range(columns):
-            value = mean[r, c]
+            value = values[c]
             if sloping:
-                value += across[c] * by_x[r, c] + up * by_y[r, c]
-            matched[r, c] = value
-            raw[r, c] = science[r, c] - value - np.float32(level)
+                value += across[c] * by_x[c] + up * by_y[c]
+            line[c] = value
+            rest[c] = pixels[c] - value - level
 
 
 def _science_tile(
     grid: TileGrid, tile: Tile, science: tuple[Pixels, Pixels], template: Pixels, gaussian: Pixels | None
-) -> Pixels:
+) -> tuple[Pixels, tuple[int, int]]:
+    """Return an image that holds the science image's pixels of a tile, and where the first of them is."""
     if gaussian is None:
-        return science[0][tile.box]
-    known = grid.cut(science[1], tile) > 0
-    filled = np.where(known, grid.cut(science[0], tile), template)
-    return grid.core(grid.frame.whole(grid.frame.forward(filled) * gaussian), tile)
+        return science[0], (tile.top, tile.left)
+    frame = grid.frame
+    filled = template.copy()
+    _put_known(filled, *science, tile.top - frame.pad, tile.left - frame.pad, frame.padded)
+    spectrum = frame.forward(filled)
+    spectrum *= gaussian
+    return frame.rows(spectrum, tile.height), (0, frame.pad)
+
+
+@njit(cache=True)
+def _put_known(full: Any, image: Any, known: Any, top: int, left: int, padded: Any) -> None:
+    """Put an image's known pixels into a frame."""
+    first, last = max(-left, 0), min(padded[1], image.shape[1] - left)
+    for r in range(max(-top, 0), min(padded[0], image.shape[0] - top)):
+        line, values = full[r, first:last], image[r + top, first + left : last + left]
+        good = known[r + top, first + left : last + left]
+        for c in range(line.shape[0]):
+            line[c] = values[c] if good[c] else line[c]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,12 +256,13 @@ class Whitening:
 
     def transfer(self, size: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the filter's transfer function on the half plane of a real transform of a size."""
-        power = _power(self.kernel, size)
-        total = self.noise[0] * gaussian_transfer(size, self.smoothing) ** 2 + self.noise[1] * power
-        large_scale = self.noise[0] + self.noise[1] * float(self.kernel.sum()) ** 2
-        if large_scale <= 0:
-            return np.ones_like(power)
-        return np.sqrt(large_scale / np.maximum(total, _NOISE_FLOOR * large_scale)).astype(np.float32)
+        own, template = (np.float32(noise) for noise in self.noise)
+        large_scale = own + template * np.float32(self.kernel.sum()) ** 2
+        out: NDArray[np.float32] = np.ones((size[0], size[1] // 2 + 1), np.float32)
+        if large_scale > 0:
+            spectrum = transform_kernel(self.kernel, size)
+            _equalise(spectrum, gaussian_transfer(size, self.smoothing), own, template, large_scale, out)
+        return out
 
     def psf(self, image: Pixels, half: int) -> NDArray[np.float64]:
         """Return what smoothing and whitening make of a PSF of the science image, cut to a half size."""
@@ -233,9 +279,13 @@ class Whitening:
         return np.asarray(changed[middle - half : middle + half + 1, middle - half : middle + half + 1])
 
 
-def _power(kernel: Pixels, size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the power spectrum of a small kernel in a frame."""
-    lines = np.zeros((size[0], size[1] // 2 + 1), np.complex64)
-    lines[: kernel.shape[0]] = scipy.fft.rfft(np.asarray(kernel, np.float32), n=size[1], axis=1)
-    spectrum = scipy.fft.fft(lines, axis=0, overwrite_x=True)
-    return np.asarray(spectrum.real**2 + spectrum.imag**2)
+@njit(cache=True)
+def _equalise(spectrum: Any, gaussian: Any, own: Any, template: Any, large_scale: Any, out: Any) -> None:
+    """Fill the square root of the noise of large scales over the noise of each wave."""
+    least = np.float32(_NOISE_FLOOR) * large_scale
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            value = spectrum[r, c]
+            power = value.real * value.real + value.imag * value.imag
+            total = own * gaussian[r, c] * gaussian[r, c] + template * power
+            out[r, c] = np.sqrt(large_scale / max(total, least))

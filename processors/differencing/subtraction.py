@@ -29,7 +29,8 @@ from processors.differencing.layers import Layers, ScienceImage
 from processors.differencing.planes import all_finite, combine_masks, has_plane, judge_pixels, set_plane
 from processors.differencing.psf import PsfGrid, adaptive_moments
 from processors.differencing.registration import measure_shift
-from processors.differencing.score import ScoreMap, TileFilters, score_tiles
+from processors.differencing.score import ScoreMap
+from processors.differencing.score_tiles import TileFilters, score_tiles
 from processors.differencing.sky import pixel_scale
 from processors.differencing.subtract import Matched, Matching, Whitening, match_images, plan_matching
 from processors.differencing.templates import Template
@@ -55,9 +56,6 @@ STAMP_HALF = 12
 
 MEASURE_SPACING = 256.0
 """Largest distance of PSF nodes, pixels."""
-
-WHITENING_REACH = 14
-"""Pixels beyond which the whitening filter has died away."""
 
 Pixels = NDArray[Any]
 Places = NDArray[np.int64]
@@ -302,7 +300,7 @@ def whitened(subtraction: Subtraction) -> tuple[Layers, ScoreMap, TileGrid, Tile
     science, kernel, matched = subtraction.science, subtraction.kernel, subtraction.matched
     own = subtraction.science_psf.half
     half = min(own + 4, 30)
-    grid = TileGrid(shape, half + WHITENING_REACH)
+    grid = TileGrid(shape, half)
     filters = TileFilters.of(grid, science.psf, _whitenings(grid, subtraction), half=half, own=own)
     variance = subtraction.variance
     white, score = score_tiles(
@@ -355,12 +353,12 @@ def _whitenings(grid: TileGrid, subtraction: Subtraction) -> list[list[Whitening
 def _depths(
     science: Pixels, template: Pixels, usable: NDArray[np.bool_], kernel_sum: float
 ) -> tuple[float, float] | None:
-    good = usable[::4, ::4]
+    good = usable[::8, ::8]
     if not good.any():
         return None
     return (
-        float(np.median(science[::4, ::4][good])),
-        float(np.median(template[::4, ::4][good])) / max(kernel_sum**2, 1e-30),
+        float(np.median(science[::8, ::8][good])),
+        float(np.median(template[::8, ::8][good])) / max(kernel_sum**2, 1e-30),
     )
 
 
