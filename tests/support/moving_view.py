@@ -139,7 +139,10 @@ def _decisions(settings: Settings, truth: TrueArcs) -> list[DayMopsDecision]:
         DayMopsDecision(
             instrument="NightcastSim", day_obs=day, sequence=0, window=(day,), tracklets=nothing, orbits=nothing,
             reassigned=nothing, verdicts=nothing, detections=kept if day == DECIDED else nothing,
-            counts={"detections": 1000.0 + 100 * k, "links": 3.0 + k, "orbits": 3.0, "free_tracklets": 212.0},
+            counts={
+                "detections": 1000.0 + 100 * k, "attributed_known": 612.0, "attributed_ours": 41.0, "precovered": 2.0,
+                "links": 3.0 + k, "links_without_orbit": 0.0, "orbits": 3.0, "reportable": 2.0, "free_tracklets": 212.0,
+            },
         )
         for k, day in enumerate((20251202, 20251203, DECIDED))
     ]  # fmt: skip
