@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from processors.differencing.artefacts import is_sharper_than_psf, streak_pixels
 from processors.differencing.chains import find_chains, join_chains
 from processors.differencing.detection import detect_peaks, footprint_sizes, mark_detections, psf_response
+from processors.differencing.faint_trails import find_faint_trails
 from processors.differencing.glints import find_glint_trains
 from processors.differencing.kernel import Kernel
 from processors.differencing.layers import Layers, ScienceImage, VisitInfo
@@ -126,8 +127,11 @@ def difference(
         score_again(grid, score, images, layers.usable, filters=filters, where=streaks)
         judged = add_systematics(score, errors, wings, own)
     score = judged
-    peaks = detect_peaks(score.snr, score.error, response=psf_response(layers.psf.mean, 24), fwhm=fwhm)
-    peaks, chains = join_chains(peaks, find_chains(score.snr, peaks, fwhm))
+    response = psf_response(layers.psf.mean, 24)
+    peaks = detect_peaks(score.snr, score.error, response=response, fwhm=fwhm)
+    lines = find_chains(score.snr, peaks, fwhm)
+    peaks, lines, n_faint = find_faint_trails(score.snr, peaks, lines, response=response, fwhm=fwhm)
+    peaks, chains = join_chains(peaks, lines)
     view = None if snaps is None else view_snaps(snaps, layers, kernel.stamp_x, kernel.stamp_y)
     sizes = footprint_sizes(score.snr, peaks)
     rows, fits, told = measure_sources(layers, peaks, sizes, info or VisitInfo(), chains, view)
@@ -136,7 +140,10 @@ def difference(
         layers.difference, layers.variance, layers.usable, layers.psf, fits=fits, one_snap=seen_once(told)
     )
     sharp &= (rows["isDipole"] != 1) & np.isnan(rows["trailLength"]) & ~spoiled
-    sources, told = _canonical(rows, told, ~sharp & ~spoiled, info)
+    keep = ~sharp & ~spoiled
+    # What is above the threshold as a trail alone, and is none, is nothing.
+    keep[len(rows) - n_faint :] &= np.isfinite(rows["trailLength"][len(rows) - n_faint :])
+    sources, told = _canonical(rows, told, keep, info)
     sources["glint_trail"] = find_glint_trains(sources, layers.mask.shape, None if told is None else told["presence"])
     metrics = _metrics(subtraction, layers, score, sources, fwhm) | snap_metrics(told)
     metrics |= _metrics_of_stars(scatter, errors)
