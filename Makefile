@@ -8,6 +8,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 # Ten processes start with the system: without bytecode on disk each spends 7 s of CPU on imports instead of 2.
 unexport PYTHONDONTWRITEBYTECODE
 
+# One more than the two cores this is made for: a test on a broker waits for more than half of its time.
+WORKERS ?= 3
+
 .PHONY: help setup night up stop test check lint types bench train-reliability docs lock clean
 
 help:  ## List the targets
@@ -34,11 +37,11 @@ stop: $(READY)  ## Stop everything that `make night` or `make up` left running
 	$(BIN)/nightcast down
 
 test: $(READY) lint types  ## Lint, types and every test (unit, contract, real broker, end to end, browser)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/end_to_end
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/end_to_end
 	$(BIN)/python -m pytest tests/end_to_end
 
 check: $(READY) lint types  ## Lint, types and the quick tests (no broker)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not broker and not browser and not docker"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not broker and not browser and not docker"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,11 @@ from tests.support.engine import RunningEngine, running_engine
 
 for _name in [name for name in os.environ if name.startswith("NIGHTCAST_")]:
     del os.environ[_name]  # the settings of whoever runs the tests are not those of the tests
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    from tests.support.compile_once import compile_once
+
+    compile_once(Path(tempfile.gettempdir()) / f"nightcast-compiling-{os.getuid()}")
 
 
 @pytest.fixture(scope="session")
