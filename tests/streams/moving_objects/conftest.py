@@ -18,6 +18,7 @@ from schemas.events import OrbitEvent
 from streams.bulk import BulkProducer
 from streams.compose import Wiring
 from streams.moving_objects.orbit_store import TOPIC, OrbitsAtHand, orbits_at_hand, read_orbit_store
+from streams.nightmops.stage import CATALOGUE_TOPIC
 from streams.stage_codec import Outgoing, StageCodec
 from tests.support.clusters import open_cluster
 from tests.support.stages import LocalRegistry
@@ -70,7 +71,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
         monkeypatch.setenv("NIGHTCAST_DATA_DIR", str(tmp_path / "data"))
         monkeypatch.setenv("NIGHTCAST_KAFKA__BOOTSTRAP_SERVERS", cluster.bootstrap)
         # The mock makes a topic when somebody who may write asks for it.
-        producer(cluster.bootstrap, client_id="test").list_topics(TOPIC, timeout=10)
+        for topic in (TOPIC, CATALOGUE_TOPIC):
+            producer(cluster.bootstrap, client_id="test").list_topics(topic, timeout=10)
         made = System(settings=load_settings())
         monkeypatch.setattr(Wiring, "registry", made.registry)
         monkeypatch.setattr(Wiring, "objects", made.objects)
