@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from processors.differencing.artefacts import streak_pixels
 from processors.differencing.chains import find_chains
 from processors.differencing.completeness import measure_completeness
-from processors.differencing.detection import PEAK_DTYPE
+from processors.differencing.detection import PEAK_DTYPE, psf_response
+from processors.differencing.faint_trails import find_faint_trails
 from processors.differencing.fitting import fit_dipoles
 from processors.differencing.glints import find_glint_trains
 from processors.differencing.layers import ScienceImage, VisitInfo
@@ -66,6 +67,9 @@ def _rarities() -> None:
     peaks = np.zeros(3, PEAK_DTYPE)
     peaks["x"], peaks["y"], peaks["snr"] = (40, 80, 120), _SIDE // 2, (9.0, 8.0, 7.0)
     find_chains(streak, peaks, 4.0)
+    find_faint_trails(
+        0.3 * streak + _ripple(), peaks[:0], [], response=psf_response(_gaussian(2.0, 0.0, 0.0), 24), fwhm=4.0
+    )
     flashes = null_rows("diaSource", 4)
     flashes["x"], flashes["y"] = (20, 40, 60, 80), 50
     find_glint_trains(flashes, (_SIDE, _SIDE))
