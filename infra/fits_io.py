@@ -39,6 +39,9 @@ __all__ = [
     "write_image",
 ]
 
+UNITLESS = frozenset({"MASK", "SCORE", "PSF"})
+"""Planes whose values have no unit."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -288,13 +291,20 @@ def read_image(source: bytes | Path) -> tuple[dict[str, HeaderValue], dict[str, 
 def write_image(
     header: Mapping[str, HeaderValue], images: Mapping[str, NDArray[Any]], tables: Mapping[str, NDArray[np.void]]
 ) -> bytes:
-    """Encode images and tables as FITS; every image carries ``header``. The same input gives the same bytes."""
-    cards = fits.Header()
-    for key, value in header.items():
-        cards[key] = value
+    """Encode images and tables as FITS; every image carries ``header``, BUNIT after its name. The same input gives the same bytes."""
     hdus: list[Any] = [fits.PrimaryHDU()]
-    hdus += [fits.ImageHDU(data=data, header=cards, name=name) for name, data in images.items()]
+    hdus += [fits.ImageHDU(data=data, header=_cards(header, name), name=name) for name, data in images.items()]
     hdus += [fits.BinTableHDU(data=rows, name=name) for name, rows in tables.items()]
     out = io.BytesIO()
     fits.HDUList(hdus).writeto(out)
     return out.getvalue()
+
+
+def _cards(header: Mapping[str, HeaderValue], name: str) -> fits.Header:
+    """Cards of one plane; a variance has the square of the unit, masks and signal-to-noise ratios have none."""
+    cards = fits.Header()
+    for key, value in header.items():
+        if key == "BUNIT" and name in UNITLESS:
+            continue
+        cards[key] = f"{value}2" if key == "BUNIT" and name == "VARIANCE" else value
+    return cards

@@ -39,6 +39,14 @@ SNAP_UNITS = {
 }
 """Units of what the snaps say of each source."""
 
+SOURCE_UNITS = (
+    dict.fromkeys(("x", "y", "x_err", "y_err"), "pix")
+    | dict.fromkeys(("ra", "dec"), "deg")
+    | dict.fromkeys(("psf_flux", "psf_flux_err", "aperture_flux", "aperture_flux_err"), "nJy")
+    | dict.fromkeys(("ixx", "iyy", "ixy"), "pix2")
+)
+"""Units of the sources of a calibrated image; other columns have none."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -202,7 +210,7 @@ def _write(products: DetectorProducts, out_dir: Path, stem: str) -> dict[str, Pa
     }
     header = {card.keyword: card.value for card in image.wcs.to_header(relax=True).cards}
     files["image"].write_bytes(write_image({**header, "BUNIT": "nJy"}, planes, {}))
-    files["sources"].write_bytes(to_parquet(image.sources))
+    files["sources"].write_bytes(to_parquet(image.sources, SOURCE_UNITS))
     files["diasources"].write_bytes(to_parquet(result.sources, field_units("diaSource")))
     _votable(result.sources).write(files["votable"], format="votable", overwrite=True)
     if result.snaps is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.units import Unit
 
 from infra.fits_io import (
     FitsFileError,
@@ -151,3 +152,12 @@ def test_written_images_come_back_and_are_the_same_bytes_each_time() -> None:
     assert b"CHECKSUM" not in data
     with pytest.raises(MissingHduError):
         read_image(write_image({}, {}, tables))
+
+
+def test_each_plane_has_its_own_unit() -> None:
+    planes = {name: np.ones((2, 3), np.float32) for name in ("IMAGE", "VARIANCE", "MASK", "SCORE")}
+    with fits.open(io.BytesIO(write_image({"BUNIT": "nJy", "BAND": "r"}, planes, {}))) as hdus:
+        units = [hdu.header.get("BUNIT") for hdu in hdus[1:]]
+        assert [hdu.header["BAND"] for hdu in hdus[1:]] == ["r"] * 4
+    assert units == ["nJy", "nJy2", None, None]
+    assert Unit(units[1]) == Unit("nJy") ** 2

@@ -74,6 +74,9 @@ def test_catalogues_agree_in_every_form(report: CcdReport) -> None:
     assert parquet["diaSourceId"].to_pylist() == votable["diaSourceId"].tolist()
     assert QTable(votable)["psfFlux"].unit == u.nJy
     assert parquet.schema.field("psfFlux").metadata == {b"unit": b"nJy"}
+    calibrated = pq.read_table(report.files["sources"]).schema
+    assert calibrated.field("psf_flux").metadata == {b"unit": b"nJy"}
+    assert calibrated.field("ixx").metadata == {b"unit": b"pix2"}
 
 
 def test_every_source_has_a_reliability_and_the_model_is_named(report: CcdReport) -> None:
