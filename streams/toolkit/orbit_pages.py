@@ -5,9 +5,9 @@ What computes orbits is loaded with the first such page, so that the toolkit sta
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from schemas.events import OrbitDetermined, OrbitEvent, Verdict
@@ -44,18 +44,23 @@ def orbits_page(request: Request, toolkit: TheToolkit, reportable: bool | None =
 
 
 @router.get("/verdicts/{day_obs}")
-def verdicts_page(request: Request, toolkit: TheToolkit, day_obs: int, verdict: Verdict | None = None) -> Response:
+def verdicts_page(
+    request: Request,
+    toolkit: TheToolkit,
+    day_obs: int,
+    verdict: Annotated[int | None, Query(ge=-1, le=max(Verdict))] = None,
+) -> Response:
     """Show what DayMOPS says of the DIAObjects that single sources of a night founded."""
     with toolkit.view.reading() as connection:
         counts = moving.count_verdicts(connection, {day_obs}).get(day_obs, {})
         fates = moving.fates_of_night(connection, day_obs, verdict=verdict, limit=SHOWN_FATES)
     context = {
         "day_obs": day_obs,
-        "kinds": [int(one) for one in Verdict],
+        "kinds": [*(int(one) for one in Verdict), -1],
         "counts": counts,
         "total": counts.get(verdict, 0) if verdict is not None else sum(counts.values()),
         "fates": fates,
-        "chosen": None if verdict is None else int(verdict),
+        "chosen": verdict,
     }
     return page(request, "verdicts.html", context)
 

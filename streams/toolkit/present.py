@@ -90,12 +90,15 @@ _VERDICTS = {
 }
 
 
+_FOUND_LATER = ("found later", "a later night found whose detections these are")
+
+
 def _verdict(number: int) -> str:
-    return _VERDICTS[Verdict(number)][0]
+    return (_FOUND_LATER if number < 0 else _VERDICTS[Verdict(number)])[0]
 
 
 def _verdict_meaning(number: int) -> str:
-    return _VERDICTS[Verdict(number)][1]
+    return (_FOUND_LATER if number < 0 else _VERDICTS[Verdict(number)])[1]
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

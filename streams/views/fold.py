@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 
 from schemas import events
 from schemas.errors import PermanentFailure
-from schemas.ids import day_obs_of
+from schemas.ids import day_obs_of, unpack_dia_source_id
 from schemas.wire import EventCodec
 from streams.views import tables
 from streams.views.head import AlertHead, read_head
@@ -194,6 +194,7 @@ def _fate_row(event: events.ObjectUpdate) -> Row:
         "ss_object_id": event.successor,
         "verdict": event.verdict,
         "day_obs": day_obs_of(event.visit),
+        "founded": day_obs_of(unpack_dia_source_id(event.dia_object_id).visit),
     }
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from schemas import avro
 from schemas.events import CatalogueImported, DayMopsDecision, OrbitDetermined, OrbitEvent, TrackletState
@@ -136,31 +136,39 @@ def newest_runs(connection: Connection, limit: int) -> list[RunRow]:
 
 
 def count_verdicts(connection: Connection, nights: set[int]) -> dict[int, dict[int, int]]:
-    """Return how many DIAObjects of each night have which verdict; nights without any are left out."""
+    """Return how many DIAObjects founded in each night have which verdict; nights without any are left out.
+
+    Those whose sources a later night gave away have -1.
+    """
     table = tables.fates.c
     statement = (
-        select(table.day_obs, table.verdict, func.count())
-        .where(table.day_obs.in_(nights), table.verdict >= 0)
-        .group_by(table.day_obs, table.verdict)
-        .order_by(table.day_obs, table.verdict)
+        select(table.founded, table.verdict, func.count())
+        .where(table.founded.in_(nights), _judged())
+        .group_by(table.founded, table.verdict)
+        .order_by(table.founded, table.verdict < 0, table.verdict)
     )
     found: dict[int, dict[int, int]] = {}
-    for day_obs, verdict, count in connection.execute(statement):
-        found.setdefault(int(day_obs), {})[int(verdict)] = int(count)
+    for night, verdict, count in connection.execute(statement):
+        found.setdefault(int(night), {})[int(verdict)] = int(count)
     return found
 
 
 def fates_of_night(
     connection: Connection, day_obs: int, *, verdict: int | None = None, limit: int = 200
 ) -> list[FateRow]:
-    """Return what DayMOPS made of a night's DIAObjects, in order of their identifiers; of one verdict only where asked."""
+    """Return what DayMOPS made of the DIAObjects founded in a night, in order of their identifiers; of one verdict only where asked."""
     table = tables.fates.c
-    wanted: list[ColumnElement[bool]] = [table.day_obs == day_obs, table.verdict >= 0]
+    wanted: list[ColumnElement[bool]] = [table.founded == day_obs, _judged()]
     if verdict is not None:
         wanted.append(table.verdict == verdict)
     statement = select(tables.fates).where(*wanted).order_by(table.object_id).limit(limit)
     rows = connection.execute(statement).mappings()
     return [FateRow(**{**row, "closed": bool(row["closed"])}) for row in rows]
+
+
+def _judged() -> ColumnElement[bool]:
+    table = tables.fates.c
+    return or_(table.verdict >= 0, table.closed == 1)
 
 
 def detection_claims(connection: Connection, nights: set[int]) -> list[Claim]:

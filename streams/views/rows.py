@@ -73,9 +73,11 @@ class FateRow:
     ss_object_id: int
     """Where the sources of a closed one went, 0 for none."""
     verdict: int
-    """A `Verdict`; -1 for none."""
+    """A `Verdict`; -1 for none, as where a later night gave the sources of an object to another."""
     day_obs: int
     """The night that DayMOPS looked at."""
+    founded: int
+    """The night of the source that founded the object."""
 
     @property
     def designation(self) -> str:

@@ -47,7 +47,7 @@ __all__ = [
     "tracklets",
 ]
 
-VERSION = 5
+VERSION = 6
 """Version of these tables; a view of another version is dropped and folded again."""
 
 metadata = MetaData()
@@ -125,7 +125,8 @@ fates = Table(
     Column("ss_object_id", BigInteger, nullable=False),
     Column("verdict", Integer, nullable=False),
     Column("day_obs", Integer, nullable=False),
-    Index("fates_by_night", "day_obs", "verdict"),
+    Column("founded", Integer, nullable=False),
+    Index("fates_by_night", "founded", "verdict"),
 )
 
 ledger = Table(

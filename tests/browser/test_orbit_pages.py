@@ -122,7 +122,7 @@ def test_a_nights_verdicts_are_reached_and_chosen_by_keyboard(
     browser.get(f"{served.url}/orbits")
     browser.find_element(By.CSS_SELECTOR, f"a[href='/verdicts/{DECIDED}']").send_keys(Keys.ENTER)
     until(lambda b: b.title.startswith("Verdicts of 4 December 2025"))
-    assert len(browser.find_elements(By.CSS_SELECTOR, "#fates tbody tr")) == 5
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#fates tbody tr")) == 6
     browser.find_element(By.CSS_SELECTOR, "a.tile[href$='verdict=2']").send_keys(Keys.ENTER)
     until(lambda b: len(b.find_elements(By.CSS_SELECTOR, "#fates tbody tr")) == 1)
     assert browser.find_element(By.CSS_SELECTOR, "a.tile[aria-current=page]").text.startswith("linked")

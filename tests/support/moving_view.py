@@ -23,7 +23,7 @@ from schemas.events import (
     TrackletStatus,
     Verdict,
 )
-from schemas.ids import day_visit
+from schemas.ids import day_visit, pack_dia_source_id, visit_id
 from schemas.predictions import ss_object_id_of
 from schemas.tables import Table
 from streams.moving_objects.fitting import FittedOrbit, fit_observations
@@ -43,10 +43,13 @@ NAMES = ("NCaaaaaa", "NCbbbbbb", "NCcccccc")
 DECIDED = 20251204
 
 VERDICTS = {
-    170_000_000_001: Verdict.TRACKLET, 170_000_000_002: Verdict.LINKED, 170_000_000_003: Verdict.UNDECIDED,
-    170_000_000_004: Verdict.TRACKLET, 170_000_000_005: Verdict.STATIONARY,
-}  # fmt: skip
-"""What DayMOPS says of DIAObjects of the last night; those that are linked went to the first discovery."""
+    pack_dia_source_id(visit_id(DECIDED, 1), 0, rank): verdict
+    for rank, verdict in enumerate(
+        (Verdict.TRACKLET, Verdict.LINKED, Verdict.UNDECIDED, Verdict.TRACKLET, Verdict.STATIONARY, -1)
+    )
+}
+"""What DayMOPS says of DIAObjects of the last night; the one that is linked, and one of which it said so later, went to the first
+discovery."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,7 @@ def fill_moving(toolkit: Toolkit, story: Story, *, seed: int = 91) -> MovingSky:
 
 def _verdict_update(object_id: int) -> ObjectUpdate:
     verdict = VERDICTS[object_id]
-    closed = verdict is Verdict.LINKED
+    closed = verdict in (Verdict.LINKED, -1)
     return ObjectUpdate(
         dia_object_id=object_id, visit=day_visit(DECIDED), sequence=0, diasources=(), forced=(), dia_object=b"",
         cause="closed" if closed else "verdict", cutouts={}, dia_source_ids=(), midpoint_mjd_tai=0.0,

@@ -163,8 +163,8 @@ def test_residuals_that_are_unknown_or_wild_are_drawn_without_harm() -> None:
 def test_verdicts_of_a_night_are_counted_explained_and_chosen(client: TestClient, sky: MovingSky) -> None:
     runs = client.get("/orbits").text
     link = runs[runs.index(f'href="/verdicts/{DECIDED}"') :]
-    assert re.findall(r"<b>(\d+)</b> (\w+)", link[: link.index("</a>")]) == [
-        ("1", "undecided"), ("2", "tracklet"), ("1", "linked"), ("1", "stationary"),
+    assert re.findall(r"<b>(\d+)</b> ([a-z ]+)<", link[: link.index("</a>")]) == [
+        ("1", "undecided"), ("2", "tracklet"), ("1", "linked"), ("1", "stationary"), ("1", "found later"),
     ]  # fmt: skip
     text = client.get(f"/verdicts/{DECIDED}").text
     assert re.findall(r'href="/objects/(\d+)"', text) == [str(key) for key in sorted(VERDICTS)]
@@ -173,6 +173,11 @@ def test_verdicts_of_a_night_are_counted_explained_and_chosen(client: TestClient
     wanted = [str(key) for key, verdict in sorted(VERDICTS.items()) if verdict is Verdict.TRACKLET]
     assert re.findall(r'href="/objects/(\d+)"', only) == wanted
     assert "in a free tracklet" in only
+    later = client.get(f"/verdicts/{DECIDED}?verdict=-1").text
+    assert re.findall(r'href="/objects/(\d+)"', later) == [
+        str(key) for key, verdict in VERDICTS.items() if verdict == -1
+    ]
+    assert "a later night found whose detections these are" in later
     assert client.get(f"/verdicts/{DECIDED}?verdict=9").status_code == 422
     assert "DayMOPS has said nothing of this night" in client.get("/verdicts/20200101").text
 

@@ -105,3 +105,22 @@ def test_verdicts_of_a_night_are_counted_and_listed(tmp_path: Path) -> None:
         assert [one.object_id for one in only] == sorted((second, third))
         assert len(moving.fates_of_night(connection, DAY_OBS, limit=3)) == 3
         assert moving.fates_of_night(connection, 20200101) == []
+
+
+def test_an_object_whose_detections_a_later_night_gave_away_stays_with_its_own_night(tmp_path: Path) -> None:
+    night, updates, identifier = LoggedNight(), list[ObjectUpdate](), 0
+    visit = visit_number(0)
+    decision = night.decide(visit, [detector_result(source_rows([10.0], [0.0], visit=visit), visit=visit)])
+    (identifier,) = decision.new_objects
+    verdicts = {identifier: int(Verdict.TRACKLET)}
+    updates += updates_of(night, night.correct({}, verdicts=verdicts))
+    view = make_view(tmp_path)
+    fill(view, messages(view, updates))
+    with view.reading() as connection:
+        assert moving.count_verdicts(connection, {DAY_OBS}) == {DAY_OBS: {int(Verdict.TRACKLET): 1}}
+    updates += updates_of(night, night.correct({identifier: ONE}, day_obs=DAY_OBS + 2))
+    fill(view, messages(view, updates))
+    with view.reading() as connection:
+        assert moving.count_verdicts(connection, {DAY_OBS, DAY_OBS + 2}) == {DAY_OBS: {-1: 1}}
+        (fate,) = moving.fates_of_night(connection, DAY_OBS, verdict=-1)
+    assert (fate.object_id, fate.closed, fate.designation, fate.day_obs) == (identifier, True, ONE, DAY_OBS + 2)
