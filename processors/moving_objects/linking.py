@@ -201,7 +201,7 @@ def _candidates(window: Window, pool: _Pool, cell: Cell, family: Family, rules: 
     noise[:, 2] = window.epoch - tracklets.mjd_tai[which]
     seeded = np.ones(len(which), bool) if pool.seeded is None else pool.seeded[which]
     bend, span = np.radians(family.bend_arcsec / 3600.0), max(window.half_span_days, 1.0)
-    reach = _reach(arrival, noise, cell, rules)
+    reach = _reach(arrival, noise, seeded, cell, rules)
     sizes, members, results = find_sets(
         arrival, noise, tracklets.night[which], seeded, reach, np.array([0.5 * bend, bend / span]),
         np.array([cell.gamma_half, cell.gamma_dot_half]), np.array([rules.pair_chi2, rules.triple_chi2, rules.more_chi2]),
@@ -223,17 +223,27 @@ def _arrived(window: Window, tracklets: Tracklets, cell: Cell) -> tuple[Array, A
     return arrival[:count], which[:count]
 
 
-def _reach(arrival: Array, noise: Array, cell: Cell, rules: LinkingRules) -> Array:
-    """Return how far apart two arrivals of one object may be in this cell, direction and rate."""
+def _reach(arrival: Array, noise: Array, seeded: Array, cell: Cell, rules: LinkingRules) -> Array:
+    """Return how far apart two arrivals of one object may be in this cell, direction and rate.
+
+    Seen at both ends of the window an object's arrivals are off in opposite directions. Where every tracklet starts a set one
+    in the middle finds both; tonight's alone lie at one end, and have to reach across.
+    """
     out = []
     few = slice(None, None, max(1, len(arrival) // _SAMPLED))
-    arrival, noise = arrival[few], noise[few]
-    for column, error in ((6, np.hypot(noise[:, 0], noise[:, 1] * noise[:, 2])), (9, noise[:, 1])):
-        by_gamma, by_rate = arrival[:, column : column + 3], arrival[:, column + 6 : column + 9]
-        moved = np.sqrt(np.einsum("ij,ij->i", by_gamma, by_gamma)) * cell.gamma_half
-        moved += np.sqrt(np.einsum("ij,ij->i", by_rate, by_rate)) * cell.gamma_dot_half
-        out.append(_share(moved, 0.98) + 5.0 * _share(error, 0.9))
+    some, error = arrival[few], noise[few]
+    own = arrival[seeded][:_SAMPLED] if not seeded.all() else arrival[:0]
+    for column, sigma in ((6, np.hypot(error[:, 0], error[:, 1] * error[:, 2])), (9, error[:, 1])):
+        reach = _share(_moved(some, column, cell), 0.98) + 5.0 * _share(sigma, 0.9)
+        out.append(reach + (_share(_moved(own, column, cell), 0.5) if len(own) else 0.0))
     return np.array([min(out[0], np.radians(rules.reach_deg)), out[1]])
+
+
+def _moved(arrival: Array, column: int, cell: Cell) -> Array:
+    """Return how far the edge of a cell moves arrivals from its middle."""
+    by_gamma, by_rate = arrival[:, column : column + 3], arrival[:, column + 6 : column + 9]
+    moved = np.sqrt(np.einsum("ij,ij->i", by_gamma, by_gamma)) * cell.gamma_half
+    return np.asarray(moved + np.sqrt(np.einsum("ij,ij->i", by_rate, by_rate)) * cell.gamma_dot_half)
 
 
 def _share(values: Array, share: float) -> float:

@@ -51,13 +51,15 @@ class FitRows:
 def rows_of(detections: Array, observers: Array, *, floor_arcsec: float = 0.01) -> FitRows:
     """Return what a fit needs of detections; errors below the floor are raised to it (10 mas: LSE-29, relative astrometry)."""
     ra, dec = np.radians(detections["ra"]), np.radians(detections["dec"])
-    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=1)
-    up = detection_vectors(detections)
-    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=1)
+    sin_ra, cos_ra, sin_dec = np.sin(ra), np.cos(ra), np.sin(dec)
+    frames = np.zeros((len(ra), 3, 3))
+    frames[:, 0] = detection_vectors(detections)
+    frames[:, 1, 0], frames[:, 1, 1] = -sin_ra, cos_ra
+    frames[:, 2, 0], frames[:, 2, 1], frames[:, 2, 2] = -sin_dec * cos_ra, -sin_dec * sin_ra, np.cos(dec)
     errors = np.stack([detections["ra_err_arcsec"], detections["dec_err_arcsec"]], axis=1).astype(np.float64)
     return FitRows(
         times=np.ascontiguousarray(detections["midpoint_mjd_tai"]),
-        frames=np.ascontiguousarray(np.stack([up, east, north], axis=1)),
+        frames=frames,
         sigmas=np.maximum(errors, floor_arcsec) * ARCSEC,
         observers=np.ascontiguousarray(observers[:, :3]),
     )

@@ -302,7 +302,8 @@ def _searched(window: Window, tonight: int, rules: NightlyRules) -> Candidates:
 def _reaches_tonight(window: Window, tonight: int) -> Array:
     """Return which tracklets, moving on as they do, come near a field of tonight.
 
-    Half a degree and a third of the way are left for how the motion bends.
+    Half a degree and seven tenths of the way are left for how the motion bends: what passes near the Earth in the window slows
+    down to a fifth.
     """
     pool, index = window.tracklets, window.index
     here = night_numbers(index.times) == tonight
@@ -312,7 +313,7 @@ def _reaches_tonight(window: Window, tonight: int) -> Array:
     turn = np.minimum(way, np.pi)
     ahead = pool.rate / np.maximum(speed, 1e-12)[:, None] * np.sign(days)[:, None]
     place = pool.vector * np.cos(turn)[:, None] + ahead * np.sin(turn)[:, None]
-    slack = np.radians(0.5) + 0.35 * way
+    slack = np.radians(0.5) + 0.7 * way
     near = np.zeros(len(pool), bool)
     for centre, radius in zip(index.centres[here], index.radii[here], strict=True):
         near |= place @ centre > np.cos(np.minimum(radius + slack, np.pi))

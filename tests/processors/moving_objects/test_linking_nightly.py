@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from processors.moving_objects.detections import no_detections
+from processors.moving_objects.detections import DETECTION, night_numbers, no_detections
 from processors.moving_objects.linking_nightly import NightlyRules, NightlyState, begin, link_night
 from tests.support.small_survey import SmallSurvey, small_survey
 
 SURVEY = small_survey(seed=677)
+SLOWING = Path(__file__).parents[2] / "data" / "moving_objects" / "survey" / "near_earth_slowing.csv"
+"""An object of a simulated survey (M, seed 922) that passes the Earth, with heliocentric states of the observer."""
 
 
 def nights_of(survey: SmallSurvey) -> list[np.ndarray]:
@@ -100,3 +104,18 @@ def test_missing_nights_cost_only_what_they_held(missing: tuple[int, ...]) -> No
     survey = small_survey(seed=55, nights=missing)
     own = [next(iter(o)) for o in owners(run(survey)[-1], survey)]
     assert np.isin(survey.findable(), own).mean() > 0.99
+
+
+def test_an_object_that_slows_down_to_a_fifth_is_found_on_its_third_night() -> None:
+    """Going on as on its first night it would be ten degrees farther than it is on the last."""
+    table = np.genfromtxt(SLOWING, delimiter=",", names=True)
+    rows = np.zeros(len(table), DETECTION)
+    rows["detection_id"], rows["ra_err_arcsec"], rows["mag_err"] = np.arange(1, 8), table["error_arcsec"], 0.1
+    rows["dec_err_arcsec"], rows["band"] = table["error_arcsec"], 2
+    for name in ("visit", "midpoint_mjd_tai", "ra", "dec", "mag", "trail_length_arcsec", "trail_angle_deg"):
+        rows[name] = table[name]
+    observers = np.stack([table[name] for name in table.dtype.names[-6:]], axis=1)
+    state, nights = begin(), night_numbers(rows["midpoint_mjd_tai"])
+    for night in np.unique(nights):
+        state, _ = link_night(state, rows[nights == night], observers[nights == night])
+    assert [m.tolist() for m in state.members()] == [list(range(1, 8))]
