@@ -141,7 +141,7 @@ def found() -> Figure | None:
         "night by night": [
             m for n, m in measured.items() if n[0] in "ML" and "-plain-" in n and n.endswith("-nightly")
         ],
-        "heliolinx (M 921)": [m for n, m in measured.items() if n.endswith("-heliolinx")],
+        "heliolinx (M)": [m for n, m in measured.items() if n.endswith("-heliolinx")],
     }
     for number, (way, group) in enumerate(ways.items()):
         share = [

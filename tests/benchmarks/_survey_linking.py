@@ -1,7 +1,9 @@
-"""Link one simulated survey and keep what it cost and found: ``python -m tests.benchmarks._survey_linking M plain 921 batch``.
+"""Link one simulated survey and keep what it cost and found: ``python -m tests.benchmarks._survey_linking M plain 922 batch [FOLDER]``.
 
-The last word is ``batch`` (the whole window at once) or ``nightly``. The answer goes to docs/benchmarks/surveys/ as JSON, which the
-figures of docs/explanation/moving-objects.md are drawn from. Kernels should have been compiled before: run it twice, or size S first.
+The fourth word is ``batch`` (the whole window at once) or ``nightly``. With a folder the survey is read from it, or simulated and
+written to it by another process, so that the memory is the search's alone. The answer goes to docs/benchmarks/surveys/ as JSON: the
+benchmark ``linking`` shows it, and the figures of docs/explanation/moving-objects.md are drawn from it. Kernels should have been
+compiled before: run size S first.
 """
 
 from __future__ import annotations
@@ -9,27 +11,42 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infra.ephemerides import load_solar_system, observatory
+from infra.telescope.detections.files import read_table, write_survey
 from infra.telescope.detections.plan import SurveySettings
-from infra.telescope.detections.survey import Survey, simulate_survey
+from infra.telescope.detections.survey import simulate_survey
 from processors.moving_objects.detections import DETECTION, night_numbers
-from processors.moving_objects.linking import link, window_of
+from processors.moving_objects.linking_batch import link_detections
 from processors.moving_objects.linking_nightly import begin, link_night
 from processors.moving_objects.observers import observer_states
-from processors.moving_objects.tracklet_pruning import plausible_tracklets, stationary_detections
-from processors.moving_objects.tracklets import form_tracklets
+from tests.benchmarks._results import machine
 from tests.support.linking_score import LinkingScore, score_links
 
-__all__ = ["FOLDER", "observers_of", "survey_path"]
+__all__ = ["FOLDER", "Sky", "kept_surveys", "measured", "simulated", "survey_path"]
 
 Array = np.ndarray[Any, Any]
 
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks" / "surveys"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sky:
+    """What a search may see of a survey, and the truth that judges it, read when it is asked for."""
+
+    detections: Array
+    observers: Array
+    """Heliocentric states of Rubin at each."""
+    truth: Callable[[], tuple[Array, Array]]
+    """Gives the true detections and the true objects."""
 
 
 def survey_path(size: str, variant: str, seed: int, way: str) -> Path:
@@ -37,36 +54,71 @@ def survey_path(size: str, variant: str, seed: int, way: str) -> Path:
     return FOLDER / f"{size}-{variant}-{seed}-{way}.json"
 
 
-def observers_of(detections: Array) -> Array:
-    """Return the states of Rubin at the detections."""
-    times, place = np.unique(detections["midpoint_mjd_tai"], return_inverse=True)
+def kept_surveys(pattern: str) -> dict[str, dict[str, Any]]:
+    """Return what was measured and kept, by name: size, variant, seed and way."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob(pattern))}
+
+
+def simulated(settings: SurveySettings) -> Sky:
+    """Simulate a survey in this process."""
+    survey = simulate_survey(settings)
+    return _sky(survey.detections, lambda: (survey.true_detections, survey.true_objects))
+
+
+def stored(settings: SurveySettings, folder: Path) -> Sky:
+    """Read a survey from a folder of ``nightcast simulate detections``, which is filled first if it is not there."""
+    if not (folder / "survey.json").exists():
+        maker = get_context("spawn").Process(target=_written, args=(settings, folder))
+        maker.start()
+        maker.join()
+    known = json.loads((folder / "survey.json").read_text())
+    if any(known[name] != getattr(settings, name) for name in ("size", "variant", "seed")):
+        sys.exit(f"{folder} holds another survey.")
+    return _sky(
+        read_table(folder, "detections"),
+        lambda: (read_table(folder, "truth_detections"), read_table(folder, "truth_objects")),
+    )
+
+
+def _written(settings: SurveySettings, folder: Path) -> None:
+    write_survey(simulate_survey(settings), folder)
+
+
+def _sky(detections: Array, truth: Callable[[], tuple[Array, Array]]) -> Sky:
+    rows = detections.astype(DETECTION)
+    times, place = np.unique(rows["midpoint_mjd_tai"], return_inverse=True)
     system = load_solar_system(float(times[0]) - 2.0, float(times[-1]) + 2.0)
-    return np.asarray(observer_states(system, observatory("X05"), times))[place]
+    return Sky(
+        detections=rows,
+        observers=np.asarray(observer_states(system, observatory("X05"), times))[place],
+        truth=truth,
+    )
+
+
+def measured(sky: Sky, way: str) -> dict[str, Any]:
+    """Link a survey in one way; return what it cost, step by step, and what it found and lost."""
+    forget_peak()
+    members, cost = (in_batch if way == "batch" else night_by_night)(sky.detections, sky.observers)
+    peak = peak_mb()
+    true_detections, true_objects = sky.truth()
+    score = score_links(members, sky.detections, true_detections, true_objects)
+    stamp = {"day": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    found = judged(score, sky.detections, true_detections, true_objects)
+    return {"detections": len(sky.detections), **stamp, "peak_mb": round(peak), **cost, **found}
 
 
 def in_batch(detections: Array, observers: Array) -> tuple[list[Array], dict[str, Any]]:
     """Return the detection_id of each link of the whole window, and the cost and the pool left by each family."""
-    started = time.process_time()
-    order = np.lexsort((detections["detection_id"], detections["visit"], detections["midpoint_mjd_tai"]))
-    rows, own = detections[order], np.ascontiguousarray(observers[order])
-    window = window_of(rows, own, form_tracklets(rows, own))
-    formed = len(window.tracklets)
-    likely = plausible_tracklets(rows, window.tracklets, window.index)
-    likely &= window.tracklets.untouched(stationary_detections(rows))
-    window.tracklets = window.tracklets.where(likely)
-    last, families = [time.process_time()], []
-    families.append({"name": "tracklets", "links": 0, "pool": len(window.tracklets), "cpu_s": last[0] - started})
+    families: list[dict[str, Any]] = []
+    last = [started := time.process_time()]
 
-    def note(name: str, links: int) -> None:
+    def note(name: str, links: int, pool: int) -> None:
         now = time.process_time()
-        pool = int(window.tracklets.untouched(window.taken).sum())
         families.append({"name": name, "links": links, "pool": pool, "cpu_s": now - last[0]})
-        last[0] = time.process_time()
+        last[0] = now
 
-    found = link(window, progress=note)
-    members = [rows["detection_id"][found.members[a:b]] for a, b in zip(found.offsets, found.offsets[1:], strict=False)]
-    cost = {"cpu_s": time.process_time() - started, "formed": formed, "families": families}
-    return members, cost
+    links = link_detections(detections, observers, progress=note)
+    return list(links.members), {"cpu_s": time.process_time() - started, "families": families}
 
 
 def night_by_night(detections: Array, observers: Array) -> tuple[list[Array], dict[str, Any]]:
@@ -82,7 +134,7 @@ def night_by_night(detections: Array, observers: Array) -> tuple[list[Array], di
 
 
 def forget_peak() -> None:
-    """Let the kernel count this process's greatest memory anew: simulating the survey takes more than linking it."""
+    """Let the kernel count this process's greatest memory anew: simulating a survey takes more than linking it."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -92,11 +144,11 @@ def peak_mb() -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000.0
 
 
-def judged(score: LinkingScore, survey: Survey) -> dict[str, Any]:
+def judged(score: LinkingScore, detections: Array, true_detections: Array, true_objects: Array) -> dict[str, Any]:
     """Return the score with what is known of the objects that were lost."""
     classes = {}
     for name, result in score.classes.items():
-        lost = [_described(survey, object_id) for object_id in result.missed[:200]]
+        lost = [_described(o, detections, true_detections, true_objects) for o in result.missed[:200]]
         classes[name] = {"findable": result.findable, "found": result.found, "lost": lost}
     return {
         "classes": classes,
@@ -108,10 +160,10 @@ def judged(score: LinkingScore, survey: Survey) -> dict[str, Any]:
     }
 
 
-def _described(survey: Survey, object_id: int) -> dict[str, float]:
+def _described(object_id: int, detections: Array, true_detections: Array, true_objects: Array) -> dict[str, float]:
     """Return distance to the Sun, detections and greatest rate of an object."""
-    (truth,) = survey.true_objects[survey.true_objects["object_id"] == object_id]
-    rows = survey.detections[survey.true_detections["object_id"] == object_id]
+    (truth,) = true_objects[true_objects["object_id"] == object_id]
+    rows = detections[true_detections["object_id"] == object_id]
     step = np.diff(rows["midpoint_mjd_tai"])
     east = np.diff(rows["ra"]) * np.cos(np.radians(rows["dec"][1:]))
     rate = np.hypot(east, np.diff(rows["dec"])) / np.maximum(step, 1e-9)
@@ -124,20 +176,17 @@ def _described(survey: Survey, object_id: int) -> dict[str, float]:
     }
 
 
-def main(size: str, variant: str, seed: str, way: str) -> None:
-    """Simulate, link, judge, print and keep."""
-    survey = simulate_survey(SurveySettings(size=size, variant=variant, seed=int(seed)))
-    detections = survey.detections.astype(DETECTION)
-    observers = observers_of(detections)
-    forget_peak()
-    members, cost = (in_batch if way == "batch" else night_by_night)(detections, observers)
-    peak = peak_mb()
-    score = score_links(members, survey.detections, survey.true_detections, survey.true_objects)
-    kept = {"detections": len(detections), "peak_mb": round(peak), **cost, **judged(score, survey)}
+def main(size: str, variant: str, seed: str, way: str, folder: str = "") -> None:
+    """Simulate or read, link, judge, print and keep."""
+    settings = SurveySettings(size=size, variant=variant, seed=int(seed))
+    sky = stored(settings, Path(folder)) if folder else simulated(settings)
+    kept = _rounded(measured(sky, way))
     FOLDER.mkdir(parents=True, exist_ok=True)
-    survey_path(size, variant, int(seed), way).write_text(json.dumps(_rounded(kept), indent=1) + "\n")
-    print(f"{size} {variant} {seed} {way}: {cost['cpu_s']:.1f} CPU s, {peak:.0f} MB")
-    print("\n".join(score.lines()))
+    survey_path(size, variant, int(seed), way).write_text(json.dumps(kept, indent=1) + "\n")
+    print(f"{size} {variant} {seed} {way}: {kept['cpu_s']} CPU s, {kept['peak_mb']} MB")
+    for name, one in kept["classes"].items():
+        print(f"  {name} {one['found']} of {one['findable']}")
+    print(f"  pure {kept['pure']} of {kept['links']}, recovered {kept['recovered']}, split {kept['split']}")
 
 
 def _rounded(value: Any) -> Any:
