@@ -160,9 +160,10 @@ def _frames(snaps: Sequence[Path], camera_name: str | None) -> tuple[Any, Detect
     if not name:
         raise BadHeaderError(f"{snaps[0].name} does not name its camera; give it with --camera.")
     camera = load_camera(name)
-    if "DETECTOR" not in header:
+    number = header.get("DETECTOR")
+    if not isinstance(number, int):
         raise BadHeaderError(f"{snaps[0].name} does not say which detector it is of (DETECTOR).")
-    detector = camera.detector(int(header["DETECTOR"]))
+    detector = camera.detector(number)
     frames = [parse_raw(file, detector=detector) for file in files]
     if len({frame.exposure.visit for frame in frames}) > 1:
         raise BadHeaderError("The snaps are of different visits; give those of one.")

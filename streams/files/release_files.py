@@ -89,7 +89,7 @@ class ReleaseFiles:
 
         def choose(airmass: float) -> tuple[Template, TemplateChoice]:
             choice = choose_template(infos, detector=detector, band=band, airmass=airmass)
-            path = Path(choice.info.path)
+            path = _there(Path(choice.info.path))
             image = read_template(path)
             _check(path, "detector", image.header.get("DETECTOR"), detector)
             _check(path, "band", image.band, band)
@@ -114,8 +114,14 @@ class ReleaseFiles:
         if given is not None:
             return given
         if self.directory is not None and named is not None:
-            return self.directory / named
+            return _there(self.directory / named)
         raise ReleaseFileMissingError(f"No {what}: name the file with {option}, or a release with --release.")
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise ReleaseFileMissingError(f"The release names {path.name}, but there is no file {path}.")
+    return path
 
 
 def _check(path: Path, what: str, found: object, wanted: object) -> None:
@@ -134,4 +140,6 @@ def _description(directory: Path) -> dict[str, Any]:
         description: dict[str, Any] = json.loads((directory / "release.json").read_text())
     except (OSError, ValueError) as error:
         raise ReleaseFileMissingError(f"The release of {directory} has no readable release.json: {error}.") from error
+    if missing := {"masters", "refcat", "templates"} - description.keys():
+        raise ReleaseFileMissingError(f"The release.json of {directory} says nothing of {', '.join(sorted(missing))}.")
     return description

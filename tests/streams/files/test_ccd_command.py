@@ -139,6 +139,15 @@ def test_what_is_missing_is_said_in_one_sentence(night: Path, tmp_path: Path) ->
         run(snaps_of(night), release=ReleaseFiles(), out_dir=tmp_path)
     with pytest.raises(ReleaseFileMissingError, match=r"no readable release\.json"):
         run(snaps_of(night), release=ReleaseFiles(directory=tmp_path), out_dir=tmp_path)
+    release = json.loads((night / "release" / "release.json").read_text())
+    (tmp_path / "release.json").write_text(json.dumps(release))
+    with pytest.raises(ReleaseFileMissingError, match=r"^The release names det-000\.fits, but there is no file"):
+        run(snaps_of(night), release=ReleaseFiles(directory=tmp_path), out_dir=tmp_path)
+    del release["masters"]
+    (tmp_path / "poor").mkdir()
+    (tmp_path / "poor" / "release.json").write_text(json.dumps(release))
+    with pytest.raises(ReleaseFileMissingError, match="says nothing of masters"):
+        run(snaps_of(night), release=ReleaseFiles(directory=tmp_path / "poor"), out_dir=tmp_path)
     third = snaps_of(night)[0].parents[1] / str(int((night / "visits.txt").read_text().splitlines()[1].split()[0]))
     other = next(third.glob("*-000.fits"))
     with pytest.raises(BadHeaderError, match="different visits"):
