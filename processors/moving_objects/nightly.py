@@ -2,7 +2,7 @@
 
 By day the orbits are carried one day forward; what a visit then needs of an object is its state and perturbing acceleration,
 brightness and error ellipse, found by the cell of the sky it is in. Objects that may leave the margin around their cell before the
-night ends form a bucket of their own, which every visit reads. The block is a header in JSON, then the columns one by one; a
+night ends are sorted by larger cells with a larger margin, and a few by none at all: those every visit reads. The block is a header in JSON, then the columns one by one; a
 process maps it into memory and is ready.
 """
 
@@ -34,18 +34,33 @@ from processors.moving_objects.solar_system import (
 )
 from processors.moving_objects.timescales import tdb_from_tai
 
-__all__ = ["MARGIN_RAD", "NightCatalogue", "build_night", "bytes_needed", "catalogue_chunks", "open_catalogue"]
+__all__ = [
+    "FAST_MARGIN_RAD",
+    "FAST_NSIDE",
+    "MARGIN_RAD",
+    "NightCatalogue",
+    "build_night",
+    "bytes_needed",
+    "catalogue_chunks",
+    "open_catalogue",
+]
 
 Floats = NDArray[np.float64]
 
-MAGIC = b"NCNIGHT1"
+MAGIC = b"NCNIGHT2"
 """First bytes of a night's catalogue: its kind and version."""
 
 HALF_NIGHT_DAYS = 0.3
 """The catalogue serves the 7.2 hours before and after the middle of its night: no night at Rubin's latitude is longer."""
 
 MARGIN_RAD = float(np.radians(0.25))
-"""Cells are read this far around a field; what may move farther in half a night goes into the bucket of fast objects."""
+"""Cells are read this far around a field; what may move farther in half a night is sorted by larger cells."""
+
+FAST_MARGIN_RAD = float(np.radians(3.0))
+"""Large cells are read this far around a field; what may move farther still goes into a bucket that every visit reads."""
+
+FAST_NSIDE = 8
+"""Large cells: 7.3 degrees. A hundredth of all objects is in them."""
 
 BLOCK = 50_000
 """Orbits are worked on in blocks of so many, which bounds the memory that passing results take."""
@@ -71,7 +86,8 @@ class NightCatalogue:
     values: NDArray[np.float32]
     """``(n, 9)``, see `nightly_kernels.VALUES`."""
     offsets: NDArray[np.int64]
-    """Cell c is rows ``offsets[c]:offsets[c + 1]``; the fast objects follow the last."""
+    """Cell c is rows ``offsets[c]:offsets[c + 1]``. The large cells of fast objects follow the others, and the bucket of the fastest
+    the last of those."""
 
     def __len__(self) -> int:
         """Return the number of objects."""
@@ -143,7 +159,7 @@ def build_night(
         rows = slice(first, first + BLOCK)
         cells[rows] = _fill(solar_system, observatory, part(carried, rows), mid_night_mjd_tai, values[rows], nside)
     order = np.lexsort((carried.object_id, cells))
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=12 * nside * nside + 1))])[:-1]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=_count_of_cells(nside)))])[:-1]
     del cells
     reorder(values, order)
     return (
@@ -203,7 +219,7 @@ def _fill(
     values: NDArray[np.float32],
     nside: int,
 ) -> NDArray[np.int64]:
-    """Write the stored numbers of a block and return the cells; one past the last cell stands for the fast objects."""
+    """Write the stored numbers of a block and return the cells: large ones, after the others, for the fast objects."""
     tdb = float(tdb_from_tai(mjd_tai))
     observer = observer_states(solar_system, observatory, mjd_tai)[0]
     bodies, of_sun = np.empty((len(solar_system.layout), 3)), np.empty(3)
@@ -217,8 +233,15 @@ def _fill(
         orbits.states, orbits.factors, observer, sun, bodies, masses, of_sun, HALF_NIGHT_DAYS, directions, reach, values
     )
     cells = cell_of(directions, nside)
-    cells[reach > MARGIN_RAD] = 12 * nside * nside
+    fast, slow_cells = reach > MARGIN_RAD, 12 * nside * nside
+    cells[fast] = slow_cells + cell_of(directions[fast], FAST_NSIDE)
+    cells[reach > FAST_MARGIN_RAD] = _count_of_cells(nside) - 1
     return cells
+
+
+def _count_of_cells(nside: int) -> int:
+    """Cells, large cells, and the bucket of the fastest."""
+    return 12 * nside * nside + 12 * FAST_NSIDE * FAST_NSIDE + 1
 
 
 def catalogue_chunks(catalogue: NightCatalogue) -> Iterator[memoryview]:
@@ -272,7 +295,7 @@ def open_catalogue(data: memoryview | bytes, *, verify: bool = False) -> NightCa
         nside, objects = int(header["nside"]), int(header["objects"])
     except (ValueError, KeyError) as error:
         raise CatalogueFormatError("The header of the night's catalogue cannot be read: build it again.") from error
-    sizes = [(12 * nside * nside + 1) * 8, objects * 8, objects * 48, objects * 4 * VALUES]
+    sizes = [_count_of_cells(nside) * 8, objects * 8, objects * 48, objects * 4 * VALUES]
     if len(view) - end != sum(sizes):
         raise CatalogueFormatError("The night's catalogue is cut short: build it again.")
     if verify and hashlib.sha256(view[end:]).hexdigest() != header["sha256"]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from processors.moving_objects.apparent import retarded
 from processors.moving_objects.constants import LIGHT_DAYS_PER_AU
 from processors.moving_objects.errors import OutsideEphemerisError
-from processors.moving_objects.nightly import MARGIN_RAD, NightCatalogue
+from processors.moving_objects.nightly import FAST_MARGIN_RAD, FAST_NSIDE, MARGIN_RAD, NightCatalogue
 from processors.moving_objects.nightly_cells import cells_within
-from processors.moving_objects.nightly_rows import BLOCK, PREDICTION, describe, inside, seen, straight_light_time
+from processors.moving_objects.nightly_rows import PREDICTION, describe, inside, seen, straight_light_time
 from processors.moving_objects.observers import observer_states
 from processors.moving_objects.propagate import carry_one
 from processors.moving_objects.solar_system import Observatory, SolarSystem, gms, sun_velocities
@@ -29,12 +29,8 @@ __all__ = ["PREDICTION", "predict_all", "predict_visit", "warm_up"]
 _NEAR_LIGHT_DAYS = 0.1 * LIGHT_DAYS_PER_AU
 """Light time of the distance below which an object is integrated for the moment asked: its acceleration changes by the hour."""
 
-_ROWS_IN_LARGE_PAGES = (9 << 19) // PREDICTION.itemsize
-"""Rows of 4.5 MB: for so much numpy asks the system for large pages. In small ones, each new to the process, ten thousand rows cost
-a millisecond before a number is written."""
-
-_LARGEST_ROOM = 500_000
-"""Rows up to which room is kept: 52 MB."""
+_LARGEST_ROOM = 200_000
+"""Rows up to which room is kept: 35 MB, of which is taken what was once filled."""
 
 Floats = NDArray[np.float64]
 Rows = np.ndarray[Any, Any]
@@ -76,7 +72,9 @@ def predict_visit(
     moment = _moment(solar_system, observatory, catalogue, mjd_tai)
     centre = _unit(ra_deg, dec_deg)
     radius = np.radians(radius_deg)
-    first, last = _slices(catalogue, cells_within(centre, radius + MARGIN_RAD, catalogue.nside))
+    slow = cells_within(centre, radius + MARGIN_RAD, catalogue.nside)
+    fast = cells_within(centre, radius + FAST_MARGIN_RAD, FAST_NSIDE)
+    first, last = _slices(catalogue, np.concatenate([slow, 12 * catalogue.nside**2 + fast]))
     return _predict(catalogue, solar_system, moment, centre, radius, first, last)
 
 
@@ -131,7 +129,7 @@ def _moment(
 
 
 def _slices(catalogue: NightCatalogue, cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where runs of neighbouring cells begin and end among the rows, and the bucket of fast objects after them."""
+    """Return where runs of neighbouring cells begin and end among the rows, and the bucket of the fastest after them."""
     gaps = np.flatnonzero(np.diff(cells) != 1)
     begin, end = cells[np.concatenate([[0], gaps + 1])], cells[np.concatenate([gaps, [len(cells) - 1]])]
     offsets = catalogue.offsets
@@ -148,9 +146,9 @@ def _predict(
     last: NDArray[np.int64],
 ) -> Rows:
     observer, sun_velocity, dt = moment
-    most = int((last - first).sum())
-    index, helio, topo = _ROOM.of(most)
-    hits = _write_seen(
+    rows = _ROOM.of(int((last - first).sum()))
+    seen_now = _write_seen(
+        catalogue.object_id,
         catalogue.states,
         catalogue.values,
         first,
@@ -159,65 +157,30 @@ def _predict(
         observer,
         sun_velocity,
         centre,
-        2.0 * np.sin(0.5 * min(radius, np.pi)),
+        radius,
         float(tdb_from_tai(catalogue.mid_night_mjd_tai)),
         solar_system.layout,
         solar_system.coefficients,
         gms(solar_system),
-        index,
-        helio,
-        topo,
+        rows,
     )
-    return _sorted_rows(catalogue, index[:hits], helio, topo, observer)
-
-
-def _sorted_rows(
-    catalogue: NightCatalogue, index: NDArray[np.int64], helio: Floats, topo: Floats, observer: Floats
-) -> Rows:
-    """Return the rows of the objects seen, sorted by number.
-
-    They are described in the order of the catalogue, since in any other each would wait for memory, and put in their places
-    block by block.
-    """
-    numbers = catalogue.object_id[index]
-    order = np.argsort(numbers)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    rows, block = np.empty(max(len(order), _ROWS_IN_LARGE_PAGES), PREDICTION)[: len(order)], np.empty(BLOCK, PREDICTION)
-    for begin in range(0, len(order), BLOCK):
-        part = slice(begin, min(begin + BLOCK, len(order)))
-        some = block[: part.stop - begin]
-        some["ssObjectId"] = numbers[part]
-        describe(some, catalogue.values[index[part]], helio[part], topo[part], observer[None])
-        _put(some.view(np.int64).reshape(len(some), -1), place[part], rows.view(np.int64).reshape(len(rows), -1))
-    return rows
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _put(rows: NDArray[np.int64], places: NDArray[np.int64], into: NDArray[np.int64]) -> None:
-    """Copy rows into places among others."""
-    for k in range(rows.shape[0]):
-        for i in range(rows.shape[1]):
-            into[places[k], i] = rows[k, i]
+    rows = rows[:seen_now]
+    return np.take(rows, np.argsort(rows["ssObjectId"]))
 
 
 class _Room(threading.local):
-    """Memory of a thread in which passing states are written, kept from visit to visit: new memory costs more than its filling."""
+    """Memory of a thread for rows not yet sorted, kept from visit to visit: new memory costs as much as its filling."""
 
     def __init__(self) -> None:
-        self._kept = _room(0)
+        self._kept = np.empty(0, PREDICTION)
 
-    def of(self, rows: int) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Return room for so many indices and pairs of states, with anything in it."""
-        if rows > _LARGEST_ROOM:
-            return _room(rows)
-        if rows > len(self._kept[0]):
-            self._kept = _room(2 * rows)
+    def of(self, candidates: int) -> Rows:
+        """Return room for so many rows, with anything in it."""
+        if candidates > _LARGEST_ROOM:
+            return np.empty(candidates, PREDICTION)
+        if candidates > len(self._kept):
+            self._kept = np.empty(2 * candidates, PREDICTION)
         return self._kept
-
-
-def _room(rows: int) -> tuple[NDArray[np.int64], Floats, Floats]:
-    return np.empty(rows, np.int64), np.empty((rows, 6)), np.empty((rows, 6))
 
 
 _ROOM = _Room()
@@ -225,6 +188,7 @@ _ROOM = _Room()
 
 @numba.njit(cache=True, error_model="numpy")
 def _write_seen(
+    object_id: NDArray[np.int64],
     states: Floats,
     values: NDArray[np.float32],
     first: NDArray[np.int64],
@@ -233,21 +197,17 @@ def _write_seen(
     observer: Floats,
     sun_velocity: Floats,
     centre: Floats,
-    chord: float,
+    radius: float,
     epoch: float,
     layout: Floats,
     coefficients: Floats,
     gm: Floats,
-    index: NDArray[np.int64],
-    helio: Floats,
-    topo: Floats,
+    rows: Rows,
 ) -> int:
-    """Write which rows are in the circle, and their states, in the order of the catalogue; return how many.
-
-    In any other order each object would wait for memory.
-    """
+    """Write the rows of the objects seen, in the order of the catalogue: in any other each would wait for memory."""
+    chord = 2.0 * np.sin(0.5 * min(radius, np.pi))
     hits = 0
-    now = np.empty(6)
+    left, sight, now = np.empty(6), np.empty(6), np.empty(6)
     for run in range(first.shape[0]):
         for k in range(first[run], last[run]):
             tau = straight_light_time(states, k, dt, observer, centre, chord)
@@ -257,11 +217,12 @@ def _write_seen(
                 # So near the Earth its pull changes within hours: a path of its own.
                 now[:] = states[k]
                 carry_one(now, epoch, epoch + dt, layout, coefficients, gm)
-                retarded(now, observer, sun_velocity, helio[hits], topo[hits])
-                here = inside(topo[hits], centre, chord)
+                retarded(now, observer, sun_velocity, left, sight)
+                here = inside(sight, centre, chord)
             else:
-                here = seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, helio[hits], topo[hits])
+                here = seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, left, sight)
             if here:
-                index[hits] = k
+                rows[hits]["ssObjectId"] = object_id[k]
+                describe(values[k], left, sight, observer, rows[hits])
                 hits += 1
     return hits

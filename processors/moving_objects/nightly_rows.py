@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import erfa  # type: ignore[import-untyped]
 import numba
 import numpy as np
@@ -21,10 +19,9 @@ from processors.moving_objects.constants import (
 from processors.moving_objects.kepler import step
 from processors.moving_objects.photometry import v_magnitude
 
-__all__ = ["BLOCK", "PREDICTION", "describe", "described", "inside", "seen", "straight_light_time"]
+__all__ = ["PREDICTION", "describe", "inside", "seen", "straight_light_time"]
 
 Floats = NDArray[np.float64]
-Rows = np.ndarray[Any, Any]
 
 _DOUBLES = ("ephRa", "ephDec", "eclLambda", "eclBeta", "galLon", "galLat")
 _SINGLES = (
@@ -42,10 +39,6 @@ PREDICTION = np.dtype(
 """A predicted object. Names and units as in the alert's ssSource (degrees, degrees/day, au, km/s, mag); ecliptic and galactic
 coordinates are those of the predicted place. Of the error ellipse: sigmas along the motion and across it with their correlation,
 and its half axes with the position angle of the longer one (degrees east of north); NaN where the orbit has no covariance."""
-
-BLOCK = 1024
-"""Objects are described in blocks of so many: what is needed in passing stays in the processor's cache, and is not new memory of the
-system's each time."""
 
 _KM_PER_S = AU_KM / SECONDS_PER_DAY
 _DEG = 180.0 / np.pi
@@ -135,102 +128,56 @@ def seen(
     return bool(inside(topo, centre, chord))
 
 
-def described(values: NDArray[np.float32], helio: Floats, topo: Floats, observers: Floats) -> Rows:
-    """Return the rows of predicted objects, all columns but their numbers, which are 0.
+@numba.njit(cache=True, error_model="numpy")
+def _degrees_around(y: float, x: float) -> float:
+    angle = np.arctan2(y, x) * _DEG
+    return float(angle + 360.0 if angle < 0.0 else angle)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _latitude(x: float, y: float, z: float) -> float:
+    return float(np.arctan2(z, np.sqrt(x * x + y * y)) * _DEG)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _angle_deg(cosine: float) -> float:
+    return float(np.arccos(min(1.0, max(-1.0, cosine))) * _DEG)
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def describe(values: NDArray[np.float32], helio: Floats, topo: Floats, observer: Floats, row: np.void) -> None:
+    """Write every column of a predicted object but its number.
 
     Parameters
     ----------
     values
-        ``(n, 9)`` of the night's catalogue.
-    helio, topo
-        ``(n, 6)`` heliocentric and topocentric states when the light left, au and au/day.
-    observers
-        ``(n, 6)`` heliocentric states of the observer, or ``(1, 6)`` of one that sees all.
-
-    Returns
-    -------
-    Rows
-        dtype `PREDICTION`; NaN where a state has NaN.
+        ``(9,)`` of the night's catalogue.
+    helio, topo, observer
+        ``(6,)`` heliocentric and topocentric state when the light left, heliocentric state of the observer, au and au/day.
+    row
+        A row of dtype `PREDICTION`.
     """
-    rows = np.zeros(len(values), PREDICTION)
-    for first in range(0, len(rows), BLOCK):
-        part = slice(first, first + BLOCK)
-        seen_by = observers[part] if len(observers) > 1 else observers
-        describe(rows[part], values[part], helio[part], topo[part], seen_by)
-    return rows
-
-
-def describe(rows: Rows, values: NDArray[np.float32], helio: Floats, topo: Floats, observers: Floats) -> None:
-    """Write every column but the number into given rows, at most `BLOCK` of them; the other arguments as `described` has them."""
-    y, x, cosines = np.empty((8, len(rows))), np.empty((8, len(rows))), np.empty((2, len(rows)))
-    _write_numbers(values, helio, topo, observers, rows, y, x, cosines)
-    # Angles of all objects at once: four times quicker than one by one.
-    _write_angles(np.arctan2(y, x), np.arccos(cosines), rows)
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _write_angles(angles: Floats, of_cosines: Floats, rows: Rows) -> None:
-    """Write angles given in radians: three longitudes, three latitudes, direction of motion, twice the ellipse's turn."""
-    for k in range(rows.shape[0]):
-        row = rows[k]
-        row["ephRa"], row["eclLambda"], row["galLon"] = (
-            _around(angles[0, k] * _DEG),
-            _around(angles[1, k] * _DEG),
-            _around(angles[2, k] * _DEG),
-        )
-        row["ephDec"], row["eclBeta"], row["galLat"] = angles[3, k] * _DEG, angles[4, k] * _DEG, angles[5, k] * _DEG
-        row["elongation"], row["phaseAngle"] = of_cosines[0, k] * _DEG, of_cosines[1, k] * _DEG
-        # The axis "across" lies 90 degrees north of "along" as seen on the sky with east to the left: position angle less 90.
-        turned = (angles[6, k] - 0.5 * angles[7, k]) * _DEG
-        row["pa_deg"] = turned + 180.0 if turned < 0.0 else (turned - 180.0 if turned >= 180.0 else turned)
-
-
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _around(degrees: float) -> float:
-    return degrees + 360.0 if degrees < 0.0 else degrees
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _write_numbers(
-    values: NDArray[np.float32],
-    helio: Floats,
-    topo: Floats,
-    observers: Floats,
-    rows: Rows,
-    y: Floats,
-    x: Floats,
-    cosines: Floats,
-) -> None:
-    """Write what is no angle into rows, and of what the angles are made: sines and cosines, or multiples of both."""
-    for k in range(rows.shape[0]):
-        observer = observers[k] if observers.shape[0] > 1 else observers[0]
-        left, sight, own = helio[k], topo[k], values[k]
-        delta = np.sqrt(sight[0] ** 2 + sight[1] ** 2 + sight[2] ** 2)
-        r = np.sqrt(left[0] ** 2 + left[1] ** 2 + left[2] ** 2)
-        _directions(sight[0] / delta, sight[1] / delta, sight[2] / delta, k, y, x)
-        sun = np.sqrt(observer[0] ** 2 + observer[1] ** 2 + observer[2] ** 2)
-        towards, back = 0.0, 0.0
-        for i in range(3):
-            towards -= observer[i] * sight[i]
-            back += left[i] * sight[i]
-        cosines[0, k] = min(1.0, max(-1.0, towards / (sun * delta)))
-        cosines[1, k] = min(1.0, max(-1.0, back / (r * delta)))
-        rows[k]["ephVmag"] = v_magnitude(own[3], own[4], int(own[5]), r * delta, cosines[1, k])
-        _ranges(left, sight, r, delta, rows[k])
-        _rates(own, left, sight, observer, delta, rows[k], k, y, x)
-
-
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _directions(x: float, y: float, z: float, k: int, sines: Floats, cosines: Floats) -> None:
-    """Write longitudes, then latitudes, of a unit vector on the equator, the ecliptic and the galaxy."""
-    sines[0, k], cosines[0, k], sines[3, k], cosines[3, k] = y, x, z, np.sqrt(x * x + y * y)
-    north, up = _COS_OBLIQUITY * y + _SIN_OBLIQUITY * z, _COS_OBLIQUITY * z - _SIN_OBLIQUITY * y
-    sines[1, k], cosines[1, k], sines[4, k], cosines[4, k] = north, x, up, np.sqrt(x * x + north * north)
+    delta = np.sqrt(topo[0] ** 2 + topo[1] ** 2 + topo[2] ** 2)
+    r = np.sqrt(helio[0] ** 2 + helio[1] ** 2 + helio[2] ** 2)
+    sun = np.sqrt(observer[0] ** 2 + observer[1] ** 2 + observer[2] ** 2)
+    x, y, z = topo[0] / delta, topo[1] / delta, topo[2] / delta
+    row["ephRa"], row["ephDec"] = _degrees_around(y, x), _latitude(x, y, z)
+    ex, ey, ez = x, _COS_OBLIQUITY * y + _SIN_OBLIQUITY * z, _COS_OBLIQUITY * z - _SIN_OBLIQUITY * y
+    row["eclLambda"], row["eclBeta"] = _degrees_around(ey, ex), _latitude(ex, ey, ez)
     g = _TO_GALACTIC
     gx = g[0, 0] * x + g[0, 1] * y + g[0, 2] * z
     gy = g[1, 0] * x + g[1, 1] * y + g[1, 2] * z
     gz = g[2, 0] * x + g[2, 1] * y + g[2, 2] * z
-    sines[2, k], cosines[2, k], sines[5, k], cosines[5, k] = gy, gx, gz, np.sqrt(gx * gx + gy * gy)
+    row["galLon"], row["galLat"] = _degrees_around(gy, gx), _latitude(gx, gy, gz)
+    towards, back = 0.0, 0.0
+    for i in range(3):
+        towards -= observer[i] * topo[i]
+        back += helio[i] * topo[i]
+    cosine = min(1.0, max(-1.0, back / (r * delta)))
+    row["elongation"], row["phaseAngle"] = _angle_deg(towards / (sun * delta)), np.arccos(cosine) * _DEG
+    row["ephVmag"] = v_magnitude(values[3], values[4], int(values[5]), r * delta, cosine)
+    _ranges(helio, topo, r, delta, row)
+    _rates(values, helio, topo, observer, delta, row)
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
@@ -248,15 +195,7 @@ def _ranges(helio: Floats, topo: Floats, r: float, delta: float, row: np.void) -
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
 def _rates(
-    values: NDArray[np.float32],
-    helio: Floats,
-    topo: Floats,
-    observer: Floats,
-    delta: float,
-    row: np.void,
-    k: int,
-    y: Floats,
-    x: Floats,
+    values: NDArray[np.float32], helio: Floats, topo: Floats, observer: Floats, delta: float, row: np.void
 ) -> None:
     """Write the speed across the sky and the error ellipse, whose axes lie along and across it."""
     approach = (topo[0] * topo[3] + topo[1] * topo[4] + topo[2] * topo[5]) / delta
@@ -279,4 +218,6 @@ def _rates(
     mixed = correlation * along * across
     spread = np.sqrt(half * half + mixed * mixed)
     row["smaa_arcsec"], row["smia_arcsec"] = np.sqrt(mean + spread), np.sqrt(max(mean - spread, 0.0 * mean))
-    y[6, k], x[6, k], y[7, k], x[7, k] = east, north, mixed, half
+    # The axis "across" lies 90 degrees north of "along" as seen on the sky with east to the left: position angle less 90.
+    turn = 0.5 * np.arctan2(mixed, half)
+    row["pa_deg"] = (np.arctan2(east, north) * _DEG - turn * _DEG) % 180.0

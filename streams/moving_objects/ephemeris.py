@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from infra.ephemerides import load_solar_system, observatory
 from infra.orbit_files import orbit_file_kind, orbit_pieces
 from infra.settings import Settings
-from processors.moving_objects.apparent import astrometric
+from processors.moving_objects.apparent import AstrometricPlaces, astrometric
 from processors.moving_objects.errors import InvalidOrbitsError
 from processors.moving_objects.nightly import build_night
 from processors.moving_objects.nightly_covariance import factors_of
 from processors.moving_objects.nightly_kernels import VALUES, middle_of_night
 from processors.moving_objects.nightly_query import predict_visit
-from processors.moving_objects.nightly_rows import described
+from processors.moving_objects.nightly_rows import PREDICTION, describe
 from processors.moving_objects.observers import observer_states
 from processors.moving_objects.orbit_import import import_orbits
 from processors.moving_objects.orbit_table import OrbitTable, table_of_rows
@@ -148,7 +148,7 @@ def object_ephemeris(orbit: OrbitTable, mjd_tai: Floats, *, code: str, asteroids
     values = np.zeros((len(tdb), VALUES), np.float32)
     values[:, 3:6] = float(orbit.orbits["h"][0]), float(orbit.orbits["g"][0]), SLOPE_G
     _fill_errors(states, factors_of(covariances), observers, sun, values)
-    return described(values, places.helio, places.topo, observers)
+    return _described(places, observers, values)
 
 
 def _solar_system(mjd_tdb: Floats, asteroids: bool) -> SolarSystem:
@@ -193,6 +193,13 @@ def _fill_errors(
             reach,
             values[row],
         )
+
+
+def _described(places: AstrometricPlaces, observers: Floats, values: NDArray[np.float32]) -> NDArray[Any]:
+    rows = np.zeros(len(values), PREDICTION)
+    for k in range(len(values)):
+        describe(values[k], places.helio[k], places.topo[k], observers[k], rows[k])
+    return rows
 
 
 def field_ephemeris(

@@ -101,6 +101,33 @@ def test_no_object_is_missed_by_exact_places_either(night: nightly.NightCatalogu
     assert np.max(apart) < 2.0
 
 
+def test_nothing_is_missed_beside_the_sun_or_beside_the_earth() -> None:
+    """Sungrazers, bodies on small orbits and close passers, each by its slow, exact path: the fastest that there are."""
+    random = np.random.default_rng(77)
+    direction = random.normal(size=(120, 6))
+    line, across = (v / np.linalg.norm(v, axis=1)[:, None] for v in (direction[:, :3], direction[:, 3:]))
+    r = np.exp(random.uniform(np.log(0.03), np.log(0.4), 120))[:, None]
+    speed = np.sqrt(2.9591220828e-4 / r) * random.uniform(0.7, 1.5, (120, 1))
+    by_sun = np.hstack([r * line, speed * across])
+    earth = body_states(SYSTEM, 3, np.array([YESTERDAY]))[0]
+    by_earth = earth + np.hstack([line[:60] * random.uniform(0.003, 0.2, (60, 1)), 0.008 * across[:60]])
+    states = np.vstack([by_sun, by_earth])
+    some = known_orbits(np.arange(1, 181), states, YESTERDAY, h=np.full(180, 18.0))
+    built, _ = nightly.build_night(SYSTEM, RUBIN, some, MID)
+    assert len(built) > 170
+    assert built.offsets[-1] < len(built)
+    for mjd in (MID - 0.299, MID + 0.01, MID + 0.299):
+        tdb = float(tdb_from_tai(mjd))
+        truth = astrometric(
+            propagate(SYSTEM, states, YESTERDAY, tdb),
+            observers=observer_states(SYSTEM, RUBIN, mjd),
+            sun_velocities=sun_velocities(SYSTEM, np.array([tdb])),
+        )
+        for k in built.object_id - 1:
+            rows = around(built, truth.ra_deg[k], truth.dec_deg[k], 0.05, mjd)
+            assert k + 1 in rows["ssObjectId"]
+
+
 def test_every_vector_and_angle_is_consistent(night: nightly.NightCatalogue) -> None:
     rows = around(night, 60.0, 20.0, 15.0, MID + 0.1)
     assert len(rows) > 300
