@@ -42,7 +42,10 @@ __all__ = [
     "masked_mesh",
     "pixel_ratios",
     "point_fluxes",
+    "regions_of",
     "science_of",
+    "score_fluxes",
+    "share_measured",
     "snap_scene",
     "sum_snaps",
     "template_of",
@@ -57,10 +60,14 @@ Mesh = Callable[[NDArray[np.float32], NDArray[np.uint16]], Pixels]
 
 @dataclass(frozen=True, eq=False)
 class TrapScene:
-    """A scene with its raw snaps, and its reduction to a science image."""
+    """A scene with its raw snaps, taken when they are asked for, and its reduction to a science image."""
 
     scene: ImagingScene
-    snaps: RawSnaps
+
+    @functools.cached_property
+    def snaps(self) -> RawSnaps:
+        """Both snaps, of a sensor without charge effects."""
+        return self.scene.raw_snaps(charge_effects=False)
 
     def reduced(
         self,
@@ -108,14 +115,14 @@ class TrapScene:
 
 
 @functools.cache
-def trap_scene(name: str, seed: int, *, stars: int, giants: int = 0, transients: int = 40) -> TrapScene:
-    """Draw a scene that holds stars, galaxies and transients only, so that every other detection is false."""
-    nothing = dict.fromkeys(("vanished", "variables", "moving_stars", "trails", "glints", "glint_trains", "streaks"), 0)
-    recipe = replace(
-        RECIPES[name], **nothing, stars=stars, giants=giants, transients=transients, galaxies=300, brightest_mag=15.0
-    )
-    scene = make_scene(name, seed, size=SIZE, recipe=recipe)
-    return TrapScene(scene=scene, snaps=scene.raw_snaps(charge_effects=False))
+def trap_scene(
+    name: str, seed: int, *, stars: int, giants: int = 0, transients: int = 40, variables: int = 0
+) -> TrapScene:
+    """Draw a scene that holds stars, galaxies, transients and variables only, so that every other detection is false."""
+    nothing = dict.fromkeys(("vanished", "moving_stars", "trails", "glints", "glint_trains", "streaks"), 0)
+    counts = {"stars": stars, "giants": giants, "transients": transients, "variables": variables}
+    recipe = replace(RECIPES[name], **nothing, **counts, galaxies=300, brightest_mag=15.0)
+    return TrapScene(scene=make_scene(name, seed, size=SIZE, recipe=recipe))
 
 
 @functools.cache
@@ -134,8 +141,7 @@ def snap_scene(seed: int) -> TrapScene:
         glint_trains=2,
         streaks=0,
     )
-    scene = make_scene("nominal", seed, size=SIZE, recipe=recipe)
-    return TrapScene(scene=scene, snaps=scene.raw_snaps(charge_effects=False))
+    return TrapScene(scene=make_scene("nominal", seed, size=SIZE, recipe=recipe))
 
 
 def science_of(scene: ImagingScene) -> ScienceImage:
@@ -147,6 +153,40 @@ def science_of(scene: ImagingScene) -> ScienceImage:
 def template_of(scene: ImagingScene) -> Template:
     """Return a scene's template: it has the attributes of the pipeline's."""
     return cast("Template", scene.template)
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Coordinates and PSF of an image, as a cut of it asks for them."""
+
+    science: ScienceImage
+    left: int
+    top: int
+
+    def at(self, x: float, y: float) -> Any:
+        """Return the PSF at a place of the cut."""
+        return self.science.psf.at(x + self.left, y + self.top)
+
+    def all_pix2world(self, x: Pixels, y: Pixels, origin: int, /) -> list[Pixels]:
+        """Return the sky's place of pixels of the cut."""
+        return list(self.science.wcs.all_pix2world(np.asarray(x) + self.left, np.asarray(y) + self.top, origin))
+
+    def all_world2pix(self, ra: Pixels, dec: Pixels, origin: int, /) -> list[Pixels]:
+        """Return pixels of the cut of places on the sky."""
+        x, y = self.science.wcs.all_world2pix(ra, dec, origin)
+        return [x - self.left, y - self.top]
+
+
+def regions_of(science: ScienceImage, count: int) -> list[tuple[int, int, ScienceImage]]:
+    """Cut an image into ``count`` times ``count`` regions: left column, lower row, and the region as an image of its own."""
+    rows, columns = (n // count for n in science.image.shape)
+    out = []
+    for top in range(0, rows * count, rows):
+        for left in range(0, columns * count, columns):
+            box, moved = np.s_[top : top + rows, left : left + columns], _Moved(science, left, top)
+            planes = {name: getattr(science, name)[box].copy() for name in ("image", "variance", "mask")}
+            out.append((left, top, ScienceImage(**planes, psf=moved, wcs=moved)))
+    return out
 
 
 def sum_snaps(frames: Any) -> CombinedImage:
@@ -218,6 +258,20 @@ def point_fluxes(
         if stamp.shape == model.shape:
             out[n] = float(np.sum(stamp * model) / np.sum(model**2))
     return out
+
+
+def score_fluxes(result: DifferenceResult, x: Pixels, y: Pixels) -> Pixels:
+    """Return the score map's fluxes at places; NaN where they lie off the image or nothing is known."""
+    columns, rows = np.rint(x).astype(int), np.rint(y).astype(int)
+    score = result.score
+    inside = (columns >= 0) & (rows >= 0) & (columns < score.flux.shape[1]) & (rows < score.flux.shape[0])
+    place = np.where(inside, rows, 0), np.where(inside, columns, 0)
+    return np.where(inside & np.isfinite(score.error[place]), score.flux[place], np.nan)
+
+
+def share_measured(fluxes: Pixels, truth: Pixels) -> float:
+    """Return the factor by which measured fluxes follow the true ones."""
+    return float(np.sum(fluxes * truth) / np.sum(truth**2))
 
 
 def gaussian_profile(fwhm: float, half: int = 15) -> Callable[[float, float, float, float], Pixels]:

@@ -34,7 +34,7 @@ def measured(seed: int, *, with_snaps: bool = True, size: tuple[int, int] = (200
         RECIPES["nominal"].scaled(size[0] * size[1]), trails=40, glints=0, glint_trains=0, streaks=0, moving_stars=0
     )
     scene = make_scene("nominal", seed, size=size, recipe=recipe)
-    science, pair = TrapScene(scene=scene, snaps=scene.raw_snaps(charge_effects=False)).reduced_with_snaps()
+    science, pair = TrapScene(scene=scene).reduced_with_snaps()
     result = difference(science, template_of(scene), snaps=pair if with_snaps else None)
     return np.array([_row(scene, result, trail) for trail in scene.truth.trails], ROW)
 

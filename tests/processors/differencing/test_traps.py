@@ -25,7 +25,10 @@ from tests.support.imaging_traps import (
     gaussian_profile,
     pixel_ratios,
     point_fluxes,
+    regions_of,
     science_of,
+    score_fluxes,
+    share_measured,
     sum_snaps,
     template_of,
     trap_scene,
@@ -104,6 +107,32 @@ def test_a_constant_kernel_leaves_residuals_on_stars(crowded: TrapScene) -> None
     )
     assert damaged.metrics["kernel_star_chi2"] > result.metrics["kernel_star_chi2"]
     assert false_peaks(result, crowded.scene) <= MOST_FALSE
+
+
+def test_a_kernel_sum_that_is_free_in_every_region_takes_changes_for_throughput() -> None:
+    restless = trap_scene("nominal", 13, stars=400, variables=80)
+    science, template = science_of(restless.scene), template_of(restless.scene)
+    result = difference(science, template)
+    truth = restless.scene.truth.variables
+    truth = truth[truth["snr"] > 8]
+    sums, parts = [], []
+    for left, top, region in regions_of(science, 3):
+        damaged = difference(region, template)
+        sums.append(damaged.kernel.sum)
+        parts.append((score_fluxes(damaged, truth["x"] - left, truth["y"] - top), truth["difference_flux"]))
+    shares = [share_measured(fluxes[np.isfinite(fluxes)], true[np.isfinite(fluxes)]) for fluxes, true in parts]
+    # Each region's few stars, some of which vary, decide a photometric scale of its own: what varies there is called none.
+    assert np.ptp(sums) > 0.03
+    assert min(shares) < 0.9
+    # One sum for the CCD, that of the same exposure, at its corners as in its middle.
+    kernel = result.kernel
+    edges = [kernel.at(x, y).sum() for x in (0.0, 999.0) for y in (0.0, 999.0)]
+    assert edges == pytest.approx([kernel.sum] * 4, rel=1e-9)
+    assert kernel.sum == pytest.approx(1.0, abs=0.01)
+    assert share_measured(score_fluxes(result, truth["x"], truth["y"]), truth["difference_flux"]) == pytest.approx(
+        1.0, abs=0.04
+    )
+    assert false_peaks(result, restless.scene) <= MOST_FALSE
 
 
 def test_a_variance_of_the_sky_alone_makes_every_star_significant(crowded: TrapScene) -> None:
