@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,13 @@ from schemas import avro
 from schemas.camera import Detector
 from schemas.raw import MasterCalibrations
 from schemas.tables import Claim, Table
+from streams.detectors.keeping import Kept
 from streams.inputs import read_manifest
 
 __all__ = ["JobInputs"]
 
-_KEPT_DETECTORS = 8
-"""Detectors whose masters and templates one process keeps; a 1k CCD's are some 60 MB."""
+KEPT_BYTES = 250_000_000
+"""Bytes of masters, and as many of templates, that one process keeps: those of one detector of 4000 x 4072 pixels, or of a dozen small ones."""
 
 
 class JobInputs:
@@ -44,23 +46,23 @@ class JobInputs:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._manifest = functools.lru_cache(maxsize=2)(functools.partial(read_manifest, objects))
-        self._masters = functools.lru_cache(maxsize=_KEPT_DETECTORS)(self._read_masters)
-        self._template = functools.lru_cache(maxsize=2 * _KEPT_DETECTORS)(self._read_template)
+        self._masters = Kept(self._read_masters, KEPT_BYTES)
+        self._template = Kept(self._read_template, KEPT_BYTES)
         self._references = functools.lru_cache(maxsize=2)(self._read_references)
 
     def raws(self, claims: tuple[Claim, ...], detector: Detector) -> list[RawFrame]:
         """Read raw frames; a broken file is an error of its own kind."""
         return [parse_raw(read_raw(self._objects.get(claim)), detector) for claim in claims]
 
-    def masters(self, release: str, detector: int) -> MasterCalibrations:
-        """Return the master calibrations of a detector.
+    def masters(self, release: str, detector: int, band: str) -> MasterCalibrations:
+        """Return the master calibrations of a detector, with the flat of one band only: six would be a quarter of a worker's memory.
 
         Raises
         ------
         MissingCalibrationError
             When the release has none.
         """
-        return self._masters(release, detector)
+        return self._masters(release, detector, band)
 
     def references(self, release: str) -> NDArray[np.void]:
         """Return the reference catalogue."""
@@ -91,11 +93,12 @@ class JobInputs:
             "refcat": manifest["refcat"]["sha256"],
         }
 
-    def _read_masters(self, release: str, detector: int) -> MasterCalibrations:
+    def _read_masters(self, release: str, detector: int, band: str) -> MasterCalibrations:
         claims = self._manifest(release)["masters"]
         if str(detector) not in claims:
             raise MissingCalibrationError(f"The release has no master calibrations of detector {detector}.")
-        return read_masters(self._objects.get(Claim(**claims[str(detector)])))
+        masters = read_masters(self._objects.get(Claim(**claims[str(detector)])))
+        return replace(masters, flats={name: flat for name, flat in masters.flats.items() if name == band.lower()})
 
     def _read_references(self, release: str) -> NDArray[np.void]:
         return read_refcat(self._objects.get(Claim(**self._manifest(release)["refcat"])))

@@ -107,7 +107,7 @@ class DetectorBench:
         detector = camera.detector(task.detector)
         with clock.step("read"):
             raws = self._inputs.raws(task.raws, detector)
-            masters = self._inputs.masters(task.release_sha256, task.detector)
+            masters = self._inputs.masters(task.release_sha256, task.detector, task.band)
         with clock.step("single_frame"):
             image = single_frame.calibrate_wavefront(raws, masters)
         plate = {"psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * camera.plate_scale}
@@ -121,7 +121,7 @@ class DetectorBench:
     def _read(self, task: JobTask, detector: Detector) -> tuple[list[RawFrame], Any, NDArray[np.void]]:
         return (
             self._inputs.raws(task.raws, detector),
-            self._inputs.masters(task.release_sha256, task.detector),
+            self._inputs.masters(task.release_sha256, task.detector, task.band),
             self._inputs.references(task.release_sha256),
         )
 
