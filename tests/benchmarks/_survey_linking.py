@@ -36,6 +36,8 @@ __all__ = ["FOLDER", "Sky", "kept_surveys", "measured", "simulated", "survey_pat
 Array = np.ndarray[Any, Any]
 
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks" / "surveys"
+OBSERVERS = "observers.npy"
+"""Beside a survey's tables: where Rubin was, so that the search's process does not read the ephemerides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,37 +64,39 @@ def kept_surveys(pattern: str) -> dict[str, dict[str, Any]]:
 def simulated(settings: SurveySettings) -> Sky:
     """Simulate a survey in this process."""
     survey = simulate_survey(settings)
-    return _sky(survey.detections, lambda: (survey.true_detections, survey.true_objects))
+    rows = survey.detections.astype(DETECTION)
+    return Sky(
+        detections=rows, observers=observers_of(rows), truth=lambda: (survey.true_detections, survey.true_objects)
+    )
 
 
 def stored(settings: SurveySettings, folder: Path) -> Sky:
-    """Read a survey from a folder of ``nightcast simulate detections``, which is filled first if it is not there."""
-    if not (folder / "survey.json").exists():
-        maker = get_context("spawn").Process(target=_written, args=(settings, folder))
+    """Read a survey from a folder of ``nightcast simulate detections``; what is missing there is made by another process."""
+    if not (folder / OBSERVERS).exists():
+        maker = get_context("spawn").Process(target=_prepare, args=(settings, folder))
         maker.start()
         maker.join()
     known = json.loads((folder / "survey.json").read_text())
     if any(known[name] != getattr(settings, name) for name in ("size", "variant", "seed")):
         sys.exit(f"{folder} holds another survey.")
-    return _sky(
-        read_table(folder, "detections"),
-        lambda: (read_table(folder, "truth_detections"), read_table(folder, "truth_objects")),
-    )
-
-
-def _written(settings: SurveySettings, folder: Path) -> None:
-    write_survey(simulate_survey(settings), folder)
-
-
-def _sky(detections: Array, truth: Callable[[], tuple[Array, Array]]) -> Sky:
-    rows = detections.astype(DETECTION)
-    times, place = np.unique(rows["midpoint_mjd_tai"], return_inverse=True)
-    system = load_solar_system(float(times[0]) - 2.0, float(times[-1]) + 2.0)
     return Sky(
-        detections=rows,
-        observers=np.asarray(observer_states(system, observatory("X05"), times))[place],
-        truth=truth,
+        detections=read_table(folder, "detections").astype(DETECTION),
+        observers=np.load(folder / OBSERVERS),
+        truth=lambda: (read_table(folder, "truth_detections"), read_table(folder, "truth_objects")),
     )
+
+
+def _prepare(settings: SurveySettings, folder: Path) -> None:
+    if not (folder / "survey.json").exists():
+        write_survey(simulate_survey(settings), folder)
+    np.save(folder / OBSERVERS, observers_of(read_table(folder, "detections")))
+
+
+def observers_of(detections: Array) -> Array:
+    """Return the heliocentric states of Rubin at the detections."""
+    times, place = np.unique(detections["midpoint_mjd_tai"], return_inverse=True)
+    system = load_solar_system(float(times[0]) - 2.0, float(times[-1]) + 2.0)
+    return np.asarray(observer_states(system, observatory("X05"), times))[place]
 
 
 def measured(sky: Sky, way: str) -> dict[str, Any]:
