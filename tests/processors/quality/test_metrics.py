@@ -55,3 +55,14 @@ def test_a_visit_is_summarised_over_its_detectors() -> None:
 
 def test_an_empty_visit_has_a_summary() -> None:
     assert summarise_visit([], planned=0) == {"detectors": 0.0, "detectors_failed_fraction": 0.0}
+
+
+def test_the_fakes_of_a_visits_detectors_add_up_to_one_curve() -> None:
+    deep = {"fakes_injected": 8.0, "fakes_injected_snr_5.0": 4.0, "fakes_found_snr_5.0": 4.0}
+    deep |= {"fakes_injected_snr_8.0": 4.0, "fakes_found_snr_8.0": 4.0}
+    shallow = deep | {"fakes_found_snr_5.0": 0.0, "fakes_found_snr_8.0": 3.0}
+    summary = summarise_visit([deep, shallow, {"psf_stars": 9.0}], planned=3)
+    assert (summary["fakes_injected"], summary["fakes_found"]) == (16.0, 11.0)
+    assert (summary["fakes_injected_snr_5.0"], summary["fakes_found_snr_5.0"]) == (8.0, 4.0)
+    assert summary["fakes_completeness_snr_8_up"] == 7 / 8
+    assert summarise_visit([{"psf_stars": 9.0}], planned=1).get("fakes_injected") is None
