@@ -106,9 +106,8 @@ def measured(sky: Sky, way: str) -> dict[str, Any]:
     peak = peak_mb()
     true_detections, true_objects = sky.truth()
     score = score_links(members, sky.detections, true_detections, true_objects)
-    stamp = {"day": datetime.now(UTC).date().isoformat(), "machine": machine()}
     found = judged(score, sky.detections, true_detections, true_objects)
-    return {"detections": len(sky.detections), **stamp, "peak_mb": round(peak), **cost, **found}
+    return {"detections": len(sky.detections), "peak_mb": round(peak), **cost, **found}
 
 
 def in_batch(detections: Array, observers: Array) -> tuple[list[Array], dict[str, Any]]:
@@ -184,7 +183,8 @@ def main(size: str, variant: str, seed: str, way: str, folder: str = "") -> None
     """Simulate or read, link, judge, print and keep."""
     settings = SurveySettings(size=size, variant=variant, seed=int(seed))
     sky = stored(settings, Path(folder)) if folder else simulated(settings)
-    kept = _rounded(measured(sky, way))
+    stamp = {"day": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    kept = _rounded({**stamp, **measured(sky, way)})
     FOLDER.mkdir(parents=True, exist_ok=True)
     survey_path(size, variant, int(seed), way).write_text(json.dumps(kept, indent=1) + "\n")
     print(f"{size} {variant} {seed} {way}: {kept['cpu_s']} CPU s, {kept['peak_mb']} MB")

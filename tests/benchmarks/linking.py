@@ -81,9 +81,10 @@ def described(found: dict[str, Any]) -> str:
     """Say how complete and pure links are, and what they took."""
     classes = ", ".join(f"{NAMES[name]} {c['found']} of {c['findable']}" for name, c in found["classes"].items())
     worst = max((night["cpu_s"] for night in found.get("nights", ())), default=0.0)
+    memory = f"; {found['peak_mb']} MB" if "day" in found else ""  # of a process that did not simulate as well
     return (
         f"{classes}; {found['pure']} of {found['links']} pure; {100 * found['recovered']:.1f} % of detections; "
-        f"split {found['split']}; {found['peak_mb']} MB" + (f"; worst night {worst:.1f} s" if worst else "")
+        f"split {found['split']}{memory}" + (f"; worst night {worst:.1f} s" if worst else "")
     )
 
 
