@@ -14,7 +14,7 @@ LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "nightmo
 """Stages that only move small events; here they share one process, a thread each."""
 
 START_TIMEOUT_S = 600.0
-"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels, a minute of CPU."""
+"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels, 140 s of CPU in all."""
 
 
 def stage_processes(settings: Settings) -> list[ProcessSpec]:

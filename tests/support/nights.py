@@ -65,7 +65,7 @@ UNHURRIED = {
 """Settings that put deadlines by the wall's clock off: how busy the machine is must not change what is found."""
 
 COMMAND = Path(sys.executable).parent / "nightcast"
-PATIENCE_S = 300.0
+PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
