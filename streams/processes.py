@@ -13,8 +13,9 @@ __all__ = ["LIGHT_STAGES", "stage_processes"]
 LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "nightmops", "manifests", "quality")
 """Stages that only move small events; here they share one process, a thread each."""
 
-START_TIMEOUT_S = 600.0
-"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels, 140 s of CPU in all."""
+START_TIMEOUT_S = 1800.0
+"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels, 140 s of CPU in
+all; on a machine that gives them a tenth of a core the start was once given up after ten minutes."""
 
 
 def stage_processes(settings: Settings) -> list[ProcessSpec]:
