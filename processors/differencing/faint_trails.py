@@ -192,7 +192,7 @@ def _candidates(cells: Pixels) -> list[tuple[float, float, float, float]]:
     lines = np.concatenate(parts)
     lines = lines[np.lexsort((lines[:, 3], lines[:, 2], lines[:, 1], -lines[:, 0]))]
     kept = np.asarray(_distinct(lines, MOST_CANDIDATES))
-    return [tuple(map(float, row)) for row in CELL * lines[kept, 1:] + 0.5 * (CELL - 1)]
+    return [(a, b, c, d) for a, b, c, d in (CELL * lines[kept, 1:] + 0.5 * (CELL - 1)).tolist()]
 
 
 def _lines(image: Pixels) -> Pixels:

@@ -13,14 +13,18 @@ from reproject import reproject_adaptive
 from scipy.ndimage import shift as shift_image
 
 from infra.fits_io import read_image, write_image
+from infra.telescope.imaging_scenes.coadd import coadd_noise
 from processors.differencing.fitting import forced_fluxes
 from processors.differencing.pipeline import DifferenceResult, difference
 from processors.differencing.psf import ConstantPsf, PsfGrid, adaptive_moments, render_psf
 from processors.differencing.templates import Template
 from processors.differencing.warp import warp_template
 from processors.single_frame import snaps
+from processors.single_frame.frames import RawAmplifier, Section
 from processors.single_frame.isr import DetectorImage
+from processors.single_frame.overscan import subtract_overscan
 from processors.single_frame.snaps import combine
+from schemas.masks import MaskPlane
 from tests.support.difference_scenes import Moffat, Scene, add_sources, make_scene, match, tan_wcs
 from tests.support.score_maps import score_white
 
@@ -253,3 +257,53 @@ def test_a_shifted_image_of_cubic_splines_is_a_little_too_wide() -> None:
     quintic = adaptive_moments(shift_image(drawn, 0.5, order=5), half + 0.5, half + 0.5, 1.7, 20.0)
     wrong = [abs((m[0] + m[1]) / (truth[0] + truth[1]) - 1) for m in (cubic, quintic)]
     assert wrong[1] < 0.5 * wrong[0]
+
+
+def test_charge_that_comes_late_lowers_every_row_unless_the_first_overscan_columns_are_skipped() -> None:
+    data = np.full((60, 60), 1000.0) + np.random.default_rng(60).normal(0, 2, (60, 60))
+    data[:, 30:33] += (60.0, 25.0, 10.0)
+    imaging, serial = Section(x0=0, y0=0, x1=30, y1=60), Section(x0=30, y0=0, x1=60, y1=60)
+    amplifier = RawAmplifier(
+        name="A", data=data, imaging=imaging, serial=serial, parallel=None, detector=imaging, gain=1.5, read_noise=5.0,
+        saturation=60000.0,
+    )  # fmt: skip
+    damaged = data[:, :30] - data[:, 30:].mean(axis=1, keepdims=True)
+    ours, _ = subtract_overscan(amplifier)
+    assert damaged.mean() < -2.0
+    assert abs(ours.mean()) < 0.3
+
+
+def test_the_variances_of_two_snaps_are_not_that_of_a_pixel_which_one_gives() -> None:
+    rng = np.random.default_rng(61)
+    first, second = rng.normal(100, 10, (2, 300, 300))
+    rays = np.zeros(first.shape, bool)
+    rays[4::12, 4::12] = True
+    flat = np.full(first.shape, 100.0)
+    combined = combine([snap(first + 900 * rays, flat), snap(second, flat)])
+    off = combined.image[rays] - 200
+    assert (combined.mask[rays] & MaskPlane.CR).all()
+    assert np.std(off / np.sqrt(200.0)) == pytest.approx(np.sqrt(2), abs=0.1)
+    assert np.std(off / np.sqrt(combined.variance[rays])) == pytest.approx(1.0, abs=0.08)
+
+
+def test_a_templates_noise_at_the_scale_of_a_psf_is_more_than_its_pixels_say() -> None:
+    drawn, wcs = coadd_noise((480, 480), 4, np.random.default_rng(62)), tan_wcs((480, 480))
+    wide = Moffat(5.0).draw(0, 0)
+    template = Template(
+        image=drawn.noise,
+        variance=drawn.variance,
+        mask=np.zeros(drawn.noise.shape, "u2"),
+        psf=wide,
+        wcs=wcs,  # type: ignore[arg-type]
+        noise_factor=drawn.factor,
+    )
+    ours = warp_template(template, tan_wcs((440, 440), rotation_deg=1.0), (440, 440), 0)
+
+    def pull(image: NDArray[np.float32], variance: float) -> float:
+        places = [(r, c) for r in range(0, 380, 9) for c in range(0, 380, 9)]
+        return float(np.std([np.sum(image[r : r + 41, c : c + 41] * wide) for r, c in places])) / float(
+            np.sqrt(variance * np.sum(wide**2))
+        )
+
+    assert pull(drawn.noise, float(drawn.variance.mean())) > 1.08
+    assert pull(ours.image, float(np.median(ours.variance))) == pytest.approx(1.0, abs=0.06)
