@@ -80,8 +80,9 @@ def measure_background(
         objects = mask_objects(surface, unusable, first.noise)
         del surface
     usable = int(np.count_nonzero(~unusable))
-    crowded = np.count_nonzero(objects & ~unusable) > MOST_MASKED * usable
-    final = measure_mesh(image, unusable if crowded else unusable | objects, CELL, mode=bool(crowded))
+    crowded = _count(objects, unusable) > MOST_MASKED * usable
+    left_out = unusable if crowded else np.logical_or(unusable, objects, out=unusable)
+    final = measure_mesh(image, left_out, CELL, mode=bool(crowded))
     return Background(image=draw_surface(final), level=final.middle, rms=final.noise)
 
 
@@ -100,33 +101,48 @@ def mask_objects(residual: NDArray[np.float32], unusable: NDArray[np.bool_], rms
     smooth = smooth_excess(residual, unusable)
     noise = rms * float(np.sum(gaussian_taps(SMOOTHING_SIGMA).astype(np.float64) ** 2))
     most = MOST_MASKED * np.count_nonzero(~unusable)
+    limits, radii = (np.array(column) for column in zip(*OBJECT_LIMITS, strict=True))
     objects = np.zeros_like(unusable)
     for step in OBJECT_STEPS:
         objects[:] = False
-        for limit, growth in OBJECT_LIMITS:
-            grow(smooth, np.float32(step * limit * noise), growth, objects)
-        if np.count_nonzero(objects & ~unusable) <= most:
+        grow(smooth, (step * noise * limits).astype(np.float32), radii, objects)
+        if _count(objects, unusable) <= most:
             break
     return objects
 
 
 @numba.njit(cache=True)
-def grow(image: NDArray[np.float32], limit: np.float32, radius: int, out: NDArray[np.bool_]) -> None:
-    """Mark also in ``out`` every pixel within a square of ``radius`` about a pixel above a limit."""
+def _count(objects: NDArray[np.bool_], unusable: NDArray[np.bool_]) -> int:
+    """Return the number of usable pixels of objects."""
+    total = 0
+    for y in range(objects.shape[0]):
+        for x in range(objects.shape[1]):
+            total += objects[y, x] & ~unusable[y, x]
+    return total
+
+
+@numba.njit(cache=True)
+def grow(
+    image: NDArray[np.float32], limits: NDArray[np.float32], radii: NDArray[np.int64], out: NDArray[np.bool_]
+) -> None:
+    """Mark also in ``out`` every pixel within the square of a radius about a pixel above its limit; the lowest limit comes first."""
     rows, columns = image.shape
-    wide = np.zeros(columns, np.bool_)
+    wide, until = np.zeros((len(limits), columns), np.bool_), np.zeros(len(limits), np.int64)
     for y in range(rows):
-        found, until = False, -1
+        until[:] = -1
         for x in range(columns):
-            if image[y, x] > limit:
-                if not found:
-                    wide[:] = False
-                    found = True
-                begin = max(x - radius, until)
-                until = min(columns, x + radius + 1)
-                for i in range(begin, until):
-                    wide[i] = True
-        if found:
-            for j in range(max(0, y - radius), min(rows, y + radius + 1)):
-                for x in range(columns):
-                    out[j, x] |= wide[x]
+            level = 0
+            while level < len(limits) and image[y, x] > limits[level]:
+                if until[level] < 0:
+                    wide[level, :] = False
+                    until[level] = 0
+                begin = max(x - radii[level], until[level])
+                until[level] = min(columns, x + radii[level] + 1)
+                for i in range(begin, until[level]):
+                    wide[level, i] = True
+                level += 1
+        for level in range(len(limits)):
+            if until[level] >= 0:
+                for j in range(max(0, y - radii[level]), min(rows, y + radii[level] + 1)):
+                    for x in range(columns):
+                        out[j, x] |= wide[level, x]

@@ -41,8 +41,14 @@ def separate(kernel: NDArray[Any], rank: int) -> tuple[NDArray[np.float32], NDAr
 @numba.njit(cache=True)
 def _filter_row(row: NDArray[np.float32], taps: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Correlate one row, which has half a filter of zeros on either side, with odd taps into ``out``."""
+    # Four weights a round: the sums are read and written a quarter as often.
+    count = len(taps)
     out[:] = np.float32(0)
-    for t in range(len(taps)):
+    for t in range(0, count - count % 4, 4):
+        a, b, c, d = taps[t], taps[t + 1], taps[t + 2], taps[t + 3]
+        for i in range(len(out)):
+            out[i] += (a * row[i + t] + b * row[i + t + 1]) + (c * row[i + t + 2] + d * row[i + t + 3])
+    for t in range(count - count % 4, count):
         weight = taps[t]
         for i in range(len(out)):
             out[i] += weight * row[i + t]
@@ -54,12 +60,19 @@ def _gather_rows(
 ) -> None:
     """Add the column filter over the rows up to ``newest`` that a ring holds; rows beyond the image count as 0."""
     count = len(taps)
-    for t in range(count):
-        row = newest - count + 1 + t
-        if 0 <= row < rows:
-            weight, held = taps[t], ring[row % count]
-            for i in range(len(out)):
-                out[i] += weight * held[i]
+    oldest = newest - count + 1
+    begin, end = max(0, -oldest), min(count, rows - oldest)
+    last = end - (end - begin) % 4
+    for t in range(begin, last, 4):
+        a, b, c, d = taps[t], taps[t + 1], taps[t + 2], taps[t + 3]
+        first, second = ring[(oldest + t) % count], ring[(oldest + t + 1) % count]
+        third, fourth = ring[(oldest + t + 2) % count], ring[(oldest + t + 3) % count]
+        for i in range(len(out)):
+            out[i] += (a * first[i] + b * second[i]) + (c * third[i] + d * fourth[i])
+    for t in range(last, end):
+        weight, held = taps[t], ring[(oldest + t) % count]
+        for i in range(len(out)):
+            out[i] += weight * held[i]
 
 
 @numba.njit(cache=True)

@@ -186,7 +186,8 @@ def _assembled(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
     """Calibrate all amplifiers and put them together: image, variance, mask."""
     shape = (frame.height, frame.width)
-    out = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.uint16)
+    make = np.empty if _tiled(frame) else np.zeros
+    out = make(shape, np.float32), make(shape, np.float32), make(shape, np.uint16)
     planes, crosstalk = _planes(frame, masters, skip), _crosstalk(frame, masters, skip)
     if crosstalk.any() and len(stacks) > 1:
         raise WrongShapeError("Crosstalk needs amplifiers of one shape.")
@@ -205,6 +206,14 @@ def _assembled(
     light = correct_brighter_fatter(out[0], kernel, (out[2] & _NO_DATA) == 0)
     _flatten((light, *out[1:]), planes.flat)
     return light, out[1], out[2]
+
+
+def _tiled(frame: RawFrame) -> bool:
+    """Tell whether every pixel of the CCD lies on an amplifier."""
+    covered = np.zeros((frame.height, frame.width), np.bool_)
+    for amplifier in frame.amplifiers:
+        covered[amplifier.detector.slices] = True
+    return bool(covered.all())
 
 
 def _transfers(frame: RawFrame, masters: MasterCalibrations, skip: Set[str], some: slice) -> TransferTables:

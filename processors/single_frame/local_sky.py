@@ -6,6 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.single_frame.clipping import LANES, clipped_sums
+
 __all__ = ["local_levels", "ring_levels"]
 
 RING_FWHM = (7.0, 10.0)
@@ -59,7 +61,7 @@ def ring_levels(
     """Fill level and error of `local_levels`; of every row the two stretches between the circles are read."""
     rows, columns = rest.shape
     inner, outer = radii
-    values = np.empty(int(4 * (outer + 1) ** 2), np.float32)
+    values, work = np.empty(int(4 * (outer + 1) ** 2) + 1, np.float32), np.empty((3, LANES))
     least = LEAST_SHARE * np.pi * (outer**2 - inner**2)
     for k in range(len(positions[0])):
         x, y = positions[0][k], positions[1][k]
@@ -68,27 +70,27 @@ def ring_levels(
             far = np.sqrt(max(outer**2 - (j - y) ** 2, 0.0))
             near2 = inner**2 - (j - y) ** 2
             near = np.sqrt(near2) if near2 > 0 else -1.0
-            for i in range(max(0, int(np.ceil(x - far))), min(columns, int(np.floor(x + far)) + 1)):
-                if abs(i - x) > near and not left_out[j, i]:
+            first, last = max(0, int(np.ceil(x - far))), min(columns, int(np.floor(x + far)) + 1)
+            # Strictly beyond the inner circle; without one the second stretch is empty.
+            left = min(last, max(first, int(np.ceil(x - near)))) if near >= 0 else last
+            right = max(left, min(last, int(np.floor(x + near)) + 1)) if near >= 0 else last
+            for begin, end in ((first, left), (right, last)):
+                for i in range(begin, end):
                     values[count] = rest[j, i]
-                    count += 1
+                    count += not left_out[j, i]
         if count >= least:
-            out[0][k], out[1][k] = _clipped_mean(values[:count])
+            out[0][k], out[1][k] = _clipped_mean(values[:count], work)
 
 
 @numba.njit(cache=True)
-def _clipped_mean(values: NDArray[np.float32]) -> tuple[float, float]:
+def _clipped_mean(values: NDArray[np.float32], work: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.float32(-np.inf), np.float32(np.inf)
-    mean, error = 0.0, 0.0
+    mean, error, counted = 0.0, 0.0, 0
     for _ in range(CLIP_ROUNDS):
-        count, first, second = 0, 0.0, 0.0
-        for value in values:
-            if low <= value <= high:
-                count += 1
-                first += value
-                second += value * value
-        if count < 2:
+        count, first, second = clipped_sums(values, low, high, np.float32(0), work)
+        if count < 2 or count == counted:
             break
+        counted = count
         mean = first / count
         spread = np.sqrt(max(second / count - mean * mean, 0.0))
         error = spread / np.sqrt(count)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
+from processors.single_frame.clipping import LANES, clipped_sums
+
 __all__ = ["Mesh", "draw_surface", "measure_mesh", "paint_rows"]
 
 CLIP_SIGMAS = 3.0
@@ -97,7 +99,8 @@ def _measure_cells(
 ) -> None:
     cells_y, cells_x = level.shape
     height, width = image.shape
-    values = np.empty((height // cells_y + 1) * (width // cells_x + 1), np.float32)
+    # One place more than a cell has pixels: what is left out is written too, and written over.
+    values = np.empty((height // cells_y + 1) * (width // cells_x + 1) + 1, np.float32)
     for cy in range(cells_y):
         y0, y1 = cy * height // cells_y, (cy + 1) * height // cells_y
         for cx in range(cells_x):
@@ -106,9 +109,8 @@ def _measure_cells(
             for y in range(y0, y1, stride):
                 read += x1 - x0
                 for x in range(x0, x1):
-                    if not left_out[y, x]:
-                        values[count] = image[y, x]
-                        count += 1
+                    values[count] = image[y, x]
+                    count += not left_out[y, x]
             if count > LEAST_SHARE * read and count >= 8:
                 level[cy, cx], rms[cy, cx] = _sky_of(values[:count], mode)
 
@@ -120,17 +122,10 @@ def _sky_of(values: NDArray[np.float32], mode: bool) -> tuple[float, float]:
     sample = np.sort(values[::step].copy())
     centre = float(sample[len(sample) // 2])
     sigma = max(centre - float(sample[int(0.1587 * len(sample))]), 1e-6)
-    counted = -1
+    counted, work = -1, np.empty((3, LANES))
     for _ in range(CLIP_ROUNDS):
         low, high = np.float32(centre - CLIP_SIGMAS * sigma), np.float32(centre + CLIP_SIGMAS * sigma)
-        shift = np.float32(centre)
-        count, first, second = 0, 0.0, 0.0
-        for value in values:
-            if low <= value <= high:
-                offset = float(value - shift)
-                count += 1
-                first += offset
-                second += offset * offset
+        count, first, second = clipped_sums(values, low, high, np.float32(centre), work)
         if count < 2 or count == counted:
             break
         counted = count

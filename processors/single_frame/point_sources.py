@@ -204,18 +204,40 @@ def refit_stamps(
     rows, columns = image.shape
     size = stamps.shape[1]
     half = size // 2
-    out = np.full(len(power), np.nan)
+    out, sums = np.full(len(power), np.nan), np.empty(size)
     for k in range(len(power)):
         if np.isnan(power[k]):
             continue
         row, column = places[0][k], places[1][k]
-        total = 0.0
+        x0, x1 = max(0, half - column), min(size, columns - column + half)
+        first, last = column - half + x0, column - half + x1
+        sums[:] = 0.0
         for j in range(max(0, half - row), min(size, rows - row + half)):
-            for i in range(max(0, half - column), min(size, columns - column + half)):
-                if not bad[row + j - half, column + i - half]:
-                    total += stamps[k, j, i] * image[row + j - half, column + i - half]
-        out[k] = total / power[k]
+            _add_products(stamps[k, j, x0:x1], image[row + j - half, first:last], bad[row + j - half, first:last], sums)
+        out[k] = sums.sum() / power[k]
     return out
+
+
+@numba.njit(cache=True)
+def _add_products(stamp: Any, line: Any, bad: Any, sums: Any) -> None:
+    """Add the products of a row of a stamp and good pixels to sums, one for every column: these are added side by side."""
+    for i in range(len(stamp)):
+        light = stamp[i] * line[i]
+        sums[i] += np.float32(0) if bad[i] else light
+
+
+@numba.njit(cache=True)
+def _add_row(stamp: Any, line: Any, variance: Any, bad: Any, sums: Any) -> None:
+    """Add what a row of a stamp gives to each column's sums: light, power, noise, share."""
+    light, power, noise, share = sums[0], sums[1], sums[2], sums[3]
+    for i in range(len(stamp)):
+        p = np.float64(0) if bad[i] else np.float64(stamp[i])
+        pixel = np.float32(0) if bad[i] else line[i]
+        spread = np.float32(0) if bad[i] else variance[i]
+        light[i] += p * pixel
+        power[i] += p * p
+        noise[i] += p * p * spread
+        share[i] += p
 
 
 @numba.njit(cache=True)
@@ -229,20 +251,16 @@ def fit_stamps(
     image, variance, bad = pixels
     rows, columns = image.shape
     size = stamps.shape[1]
-    half = size // 2
+    half, sums = size // 2, np.empty((4, size))
     for k in range(len(out)):
         row, column = places[0][k], places[1][k]
-        pd, pp, ppv, share, peak = 0.0, 0.0, 0.0, 0.0, 0.0
+        x0, x1 = max(0, half - column), min(size, columns - column + half)
+        first, last = column - half + x0, column - half + x1
+        sums[:] = 0.0
         for j in range(max(0, half - row), min(size, rows - row + half)):
-            for i in range(max(0, half - column), min(size, columns - column + half)):
-                yy, xx = row + j - half, column + i - half
-                p = float(stamps[k, j, i])
-                peak = max(peak, p)
-                if not bad[yy, xx]:
-                    pd += p * image[yy, xx]
-                    pp += p * p
-                    ppv += p * p * variance[yy, xx]
-                    share += p
+            y = row + j - half
+            _add_row(stamps[k, j, x0:x1], image[y, first:last], variance[y, first:last], bad[y, first:last], sums)
+        pd, pp, ppv, share, peak = sums[0].sum(), sums[1].sum(), sums[2].sum(), sums[3].sum(), float(stamps[k].max())
         out[k, 3] = share
         if share < LEAST_SHARE or pp <= 0.0:
             continue

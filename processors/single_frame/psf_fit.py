@@ -185,8 +185,9 @@ def _solve(
     peak = moved.max(axis=(1, 2))[:, None, None]
     weight = stamps.good / (brightness + (SHAPE_NOISE * peak) ** 2)
     flat, values = weight.reshape(len(x), -1), moved.reshape(len(x), -1)
-    normal = np.einsum("np,nk,nl->pkl", flat, terms, terms, optimize=True)
-    right = np.einsum("np,nk->pk", flat * values, terms, optimize=True)
+    products = (terms[:, :, None] * terms[:, None, :]).reshape(len(x), -1)
+    normal = (flat.T @ products).reshape(-1, terms.shape[1], terms.shape[1])
+    right = (flat * values).T @ terms
     ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(terms.shape[1])
     solution = np.linalg.solve(normal + ridge + 1e-300 * np.eye(terms.shape[1]), right[..., None])[..., 0]
     coefficients = _tame(solution.T.reshape(-1, size, size), fwhm)
@@ -257,15 +258,15 @@ def _remeasure(
     axis = np.arange(-half, half + 1)
     core = (np.hypot(axis[:, None], axis) <= 1.5 * model.fwhm) & stamps.good
     gradient_y, gradient_x = np.gradient(local, axis=(1, 2))
-    basis = np.stack([local, -gradient_x, -gradient_y], axis=1) * core[:, None]
-    normal = np.einsum("nkij,nlij->nkl", basis, basis, optimize=True)
-    right = np.einsum("nkij,nij->nk", basis, stamps.data, optimize=True)
+    basis = (np.stack([local, -gradient_x, -gradient_y], axis=1) * core[:, None]).reshape(len(x), 3, -1)
+    normal = basis @ basis.transpose(0, 2, 1)
+    right = (basis @ stamps.data.reshape(len(x), -1, 1))[..., 0]
     normal += 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3) + 1e-30 * np.eye(3)
     answer = np.linalg.solve(normal, right[..., None])[..., 0]
     flux = answer[:, 0]
     safe = np.where(flux > 0, flux, np.inf)
     step_x, step_y = np.clip(answer[:, 1] / safe, -0.2, 0.2), np.clip(answer[:, 2] / safe, -0.2, 0.2)
-    fitted = np.einsum("nk,nkij->nij", answer, basis, optimize=True)
+    fitted = (answer[:, None, :] @ basis).reshape(local.shape)
     expected = stamps.variance + (SHAPE_NOISE * fluxes[:, None, None] * local) ** 2
     misfit = (((stamps.data - fitted) ** 2 / expected) * core).sum(axis=(1, 2)) / np.maximum(core.sum(axis=(1, 2)), 1)
     return flux, x + step_x, y + step_y, misfit
