@@ -31,4 +31,5 @@ def build(wiring: Wiring, name: str, on_exit: ExitStack) -> StageSpec[NightMopsS
             memory_limit_bytes=settings.nightmops.memory_gb * 1e9,
         ),
         predict=bench.predict,
+        opened=bench.open,
     )

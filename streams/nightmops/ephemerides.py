@@ -26,6 +26,7 @@ from processors.moving_objects.solar_system import SolarSystem
 from processors.moving_objects.stored_orbits import named_rows
 from schemas import avro
 from schemas.camera import load_camera
+from schemas.errors import NightcastError
 from schemas.events import Announced, EphemerisCatalogue, PredictedField, PredictedSsObjects
 from schemas.orbits import ORBIT_ROW, STATE_COLUMNS, covariances_of, orbit_rows, set_covariances, states_of
 from schemas.predictions import predicted_rows
@@ -204,6 +205,16 @@ class EphemerisBench:
             ephemeris_sha256=ephemerides.file.sha256,
             predicted=self._objects.put(avro.encode(found)),
         )
+
+    def open(self, ephemerides: EphemerisCatalogue) -> None:
+        """Open a night's ephemerides before they are asked, so that the first visit after a start takes no longer than the others.
+
+        Where they cannot be opened the visit will say so.
+        """
+        try:
+            self._opened(ephemerides.file, ephemerides.orbits)
+        except NightcastError as error:
+            log.warning("ephemerides not opened", day_obs=ephemerides.day_obs, code=error.code, reason=str(error))
 
     def warm(self, day_obs: int) -> None:
         """Compile, or load from the cache on disk, all that a night calls: build and ask ephemerides of one made-up orbit."""

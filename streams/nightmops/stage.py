@@ -44,7 +44,9 @@ class NightMopsState:
 Step = tuple[NightMopsState, list[Outgoing]]
 
 
-def nightmops_spec(instrument: str, *, build: Build, predict: Predict) -> StageSpec[NightMopsState]:
+def nightmops_spec(
+    instrument: str, *, build: Build, predict: Predict, opened: Callable[[EphemerisCatalogue], None] = lambda _: None
+) -> StageSpec[NightMopsState]:
     """Return the stage.
 
     Parameters
@@ -55,6 +57,8 @@ def nightmops_spec(instrument: str, *, build: Build, predict: Predict) -> StageS
         Makes a night's ephemerides from all orbits at hand.
     predict
         Names the moving objects of a visit.
+    opened
+        Told, when the stage begins, the newest ephemerides that it has: they can be made ready before a visit asks.
     """
 
     def handle(state: NightMopsState, incoming: Incoming, now: float) -> Step:
@@ -78,10 +82,15 @@ def nightmops_spec(instrument: str, *, build: Build, predict: Predict) -> StageS
         outgoing.append(Outgoing(topic=PREDICTION_TOPIC, key=instrument, record=prediction))
         return state, outgoing
 
+    def restored(state: NightMopsState, _places: tuple[tuple[str, int], ...]) -> None:
+        if state.catalogues:
+            opened(state.catalogues[-1])
+
     return StageSpec(
         stage="nightmops",
         topics=("visit-events", CATALOGUE_TOPIC),
         handle=handle,
         initial=NightMopsState(),
         state_type=NightMopsState,
+        restored=restored,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,15 @@ def test_an_orbit_that_is_no_orbit_is_left_out_and_counted(site: Site) -> None:
     rows["x"][0] = np.nan
     catalogue = site.build(rows)
     assert (catalogue.count, catalogue.refused) == (len(rows) - 1, 1)
+
+
+def test_ephemerides_that_cannot_be_opened_do_not_hinder_the_start(site: Site) -> None:
+    site.bench.open(site.catalogue)
+    lost = replace(site.catalogue, file=replace(site.catalogue.file, uri="sha256/aa/aa", sha256="aa"))
+    site.bench.open(lost)
+    visit = site.visits[0]
+    with pytest.raises(NightcastError):
+        site.bench.predict(lost, visit.visit, site.announced(visit))
 
 
 def test_no_orbits_are_an_empty_prediction(site: Site) -> None:

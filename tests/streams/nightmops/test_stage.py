@@ -84,6 +84,18 @@ def test_ephemerides_that_were_built_by_day_are_used_and_newer_ones_replace_them
     assert bench.built == []
 
 
+def test_the_newest_ephemerides_are_opened_when_the_stage_begins() -> None:
+    opened: list[EphemerisCatalogue] = []
+    bench = Bench()
+    spec = nightmops_spec("Sim", build=bench.build, predict=bench.predict, opened=opened.append)
+    assert spec.restored is not None
+    spec.restored(NightMopsState(), ())
+    assert opened == []
+    both = NightMopsState().with_catalogue(catalogue(NIGHT + 1, "later")).with_catalogue(catalogue(NIGHT))
+    spec.restored(both, ())
+    assert [one.day_obs for one in opened] == [NIGHT + 1]
+
+
 def test_other_facts_and_other_instruments_are_left_alone() -> None:
     bench = Bench()
     assert bench.take(announcement(fact=Cancelled(reason="clouds"))) == []
