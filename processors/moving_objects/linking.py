@@ -122,7 +122,7 @@ def link(
     Parameters
     ----------
     window
-        Changed in place: ``taken``.
+        Changed in place: ``taken``, and ``tracklets``, of which the free ones remain.
     rules
         Limits of the search.
     seeds
@@ -144,9 +144,9 @@ def link(
         new = []
         for cell in cells_of(family, window.half_span_days):
             new.append(accept(window, _candidates(window, pool, cell, family, rules), rules))
-            pool = pool.without(window.taken) if len(new[-1]) else pool
+            pool = _left(window, pool) if len(new[-1]) else pool
         links = tidied(window, concatenated(new))
-        pool = pool.without(window.taken) if len(links) else pool
+        pool = _left(window, pool) if len(links) else pool
         found.append(links)
         progress(family.name, len(links), len(pool.tracklets))
     return tidied(window, concatenated(found))
@@ -159,24 +159,33 @@ class _Pool:
     tracklets: Tracklets
     seeded: Array | None
     """Which of them a link must contain one of, boolean; all if None."""
-    seeds: Tracklets
+    seeds: Tracklets | None
     """Those."""
 
     def without(self, taken: Array) -> _Pool:
         """Return the pool without the tracklets that hold a detection that a mask marks."""
         free = self.tracklets.untouched(taken)
+        if free.all():
+            return self
         return _Pool(
             tracklets=self.tracklets.where(free),
             seeded=None if self.seeded is None else self.seeded[free],
-            seeds=self.seeds if self.seeded is None else self.seeds.where(self.seeds.untouched(taken)),
+            seeds=None if self.seeds is None else self.seeds.where(self.seeds.untouched(taken)),
         )
 
 
 def _pool_of(window: Window, seeds: Array | None) -> _Pool:
     """Return the free tracklets of a window and which of them are seeds."""
     everything = window.tracklets
-    own = everything if seeds is None else everything.where(seeds)
-    return _Pool(tracklets=everything, seeded=seeds, seeds=own).without(window.taken)
+    own = None if seeds is None else everything.where(seeds)
+    return _left(window, _Pool(tracklets=everything, seeded=seeds, seeds=own))
+
+
+def _left(window: Window, pool: _Pool) -> _Pool:
+    """Return what is free of a pool; the window keeps no other, for a million detections have a hundred megabytes of it."""
+    pool = pool.without(window.taken)
+    window.tracklets = pool.tracklets
+    return pool
 
 
 def tidied(window: Window, links: Candidates) -> Candidates:
@@ -190,7 +199,7 @@ def tidied(window: Window, links: Candidates) -> Candidates:
 
 def _candidates(window: Window, pool: _Pool, cell: Cell, family: Family, rules: LinkingRules) -> Candidates:
     """Return what one cell suggests."""
-    if pool.seeded is not None and not len(_arrived(window, pool.seeds, cell)[1]):
+    if pool.seeds is not None and not len(_arrived(window, pool.seeds, cell)[1]):
         return none_like()
     tracklets = pool.tracklets
     arrival, which = _arrived(window, tracklets, cell)
