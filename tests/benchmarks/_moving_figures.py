@@ -182,7 +182,9 @@ def _lost(axes: Axes, measured: dict[str, dict[str, Any]]) -> None:
 def nights() -> Figure | None:
     """What each night costs, beside the whole window at once, and how the links grow."""
     measured = _surveys("*-plain-*-nightly.json")
-    chosen = {size: next((n for n in measured if n[0] == size and "nights" in measured[n]), None) for size in "ML"}
+    chosen = {
+        size: next((n for n in reversed(measured) if n[0] == size and "nights" in measured[n]), None) for size in "ML"
+    }
     if not any(chosen.values()):
         return None
     figure, (left, right) = _figure(2)
