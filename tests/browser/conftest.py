@@ -53,7 +53,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(30)
+    driver.set_page_load_timeout(PATIENCE_S)
     yield driver
     driver.quit()
 
@@ -111,4 +111,4 @@ class serving:
 @pytest.fixture
 def until(browser: webdriver.Chrome) -> Callable[[Callable[[webdriver.Chrome], object]], object]:
     """Wait for something to be true of the page."""
-    return WebDriverWait(browser, 15).until
+    return WebDriverWait(browser, PATIENCE_S).until

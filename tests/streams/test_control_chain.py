@@ -99,8 +99,8 @@ def control(tmp_path: Path) -> Iterator[Observatory]:
             **engine.settings.model_dump(exclude={"night", "control", "kafka", "registry", "metrics", "web"}),
             kafka=engine.settings.kafka.model_dump(),
             registry=engine.settings.registry.model_dump(),
-            night={"camera": "tiny", "close_after_s": 5.0},
-            control={"arrival_wait_s": 1.0, "exposure_grace_s": 1.0, "prediction_wait_s": 0.0},
+            night={"camera": "tiny", "close_after_s": 60.0},
+            control={"arrival_wait_s": 1.0, "exposure_grace_s": 10.0, "prediction_wait_s": 0.0},
         )
         wiring = Wiring(settings)
         specs: dict[str, Any] = {
