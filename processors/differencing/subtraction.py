@@ -145,6 +145,8 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
         kernel=kernel,
         smoothing=matching.smoothing_sigma,
     )
+    noise_correlation = warped.noise_correlation
+    del warped  # a sixth of what is held here
     background = remove_background(matched.raw, usable)
     variance = science.variance + matched.template_variance
     _mask_streaks(matched.raw, variance, mask, usable, 2.3548 * matching.science_sigma)
@@ -168,7 +170,7 @@ def subtract_template(science: ScienceImage, template: Template, largest_order: 
         kernel=kernel,
         matching=matching,
         coverage=covered,
-        noise_correlation=warped.noise_correlation,
+        noise_correlation=noise_correlation,
         background=background,
         residual_ratio=ratio,
         stamp_chi2=chi2,
@@ -295,7 +297,7 @@ def _residuals(
 
 
 def whitened(subtraction: Subtraction) -> tuple[Layers, ScoreMap, TileGrid, TileFilters]:
-    """Whiten a difference and score it; the score's errors are those of the variance plane."""
+    """Whiten a difference and score it; the score's errors are those of the variance plane. The template's variance is used up."""
     shape = (subtraction.mask.shape[0], subtraction.mask.shape[1])
     science, kernel, matched = subtraction.science, subtraction.kernel, subtraction.matched
     own = subtraction.science_psf.half
@@ -316,6 +318,7 @@ def whitened(subtraction: Subtraction) -> tuple[Layers, ScoreMap, TileGrid, Tile
     smoothing = Whitening(kernel=middle, smoothing=subtraction.matching.smoothing_sigma, noise=(0.0, 0.0))
     smooth_psf = subtraction.science_psf.map(lambda image: smoothing.psf(image, own))
     factor = np.float32(_noise_factor(middle, smooth_psf.mean) / kernel.sum**2)
+    np.multiply(matched.template_variance, factor, out=matched.template_variance)
     layers = Layers(
         difference=white,
         variance=variance,
@@ -326,7 +329,7 @@ def whitened(subtraction: Subtraction) -> tuple[Layers, ScoreMap, TileGrid, Tile
         science_variance=science.variance,
         science_psf=subtraction.science_psf,
         template=matched.template,
-        template_variance=matched.template_variance * factor,
+        template_variance=matched.template_variance,
         template_psf=smooth_psf,
         wcs=science.wcs,
         pixel_scale=pixel_scale(science.wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2),
