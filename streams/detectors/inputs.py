@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 from dataclasses import replace
 from typing import Any
@@ -110,7 +111,10 @@ class JobInputs:
             if entry["claim"]["sha256"] == sha256
         }
         data = self._objects.get(claim)
-        return template_from_image(read_template(data), path=claim.uri, sha256=hashlib.sha256(data).hexdigest())
+        template = template_from_image(read_template(data), path=claim.uri, sha256=hashlib.sha256(data).hexdigest())
+        del data
+        gc.collect()  # an open FITS file is a cycle that holds the file's bytes
+        return template
 
 
 def _template_info(entry: dict[str, Any]) -> TemplateInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import time
 from collections.abc import Iterator
@@ -62,6 +63,8 @@ class DetectorBench:
                 if failure.code == "unexpected":
                     log.exception("job failed unexpectedly")
                 return JobProduct(failure=failure, metrics=clock.seconds)
+            finally:
+                gc.collect()
             log.info("job done", rows=result.diasources.rows, **clock.seconds)
         return JobProduct(result=result, metrics=clock.seconds)
 
@@ -71,6 +74,7 @@ class DetectorBench:
         with clock.step("read"):
             raws, masters, references = self._read(task, detector)
             known = self._inputs.known_objects(task.known_objects)
+            gc.collect()  # an open FITS file is a cycle that holds the file's bytes
         inputs = DetectorInputs(
             raws=raws,
             masters=masters,
@@ -86,20 +90,23 @@ class DetectorBench:
         with clock.step("stamps"):
             pack = pack_stamps(task.visit, task.detector, products.science, products.difference)
             cutouts = self._objects.put(avro.encode(pack)) if pack.stamps else None
+        image, found, forced_rows, metrics = products.image, products.difference, products.forced, products.metrics
+        sources, snaps, template = found.sources, found.snaps, products.choice.info.sha256
+        del products, found, inputs, raws  # half of the job's memory, before the image's file needs some of it
         with clock.step("store"):
-            calibrated = self._objects.put(_image_file(products.image))
+            calibrated = self._objects.put(_image_file(image))
         digests = self._inputs.digests(task.release_sha256, task.detector)
         return self._result(
             task,
-            products.image,
-            sources=products.difference.sources,
-            forced_rows=products.forced,
-            metrics=products.metrics,
+            image,
+            sources=sources,
+            forced_rows=forced_rows,
+            metrics=metrics,
             cutouts=cutouts,
             calibrated=calibrated,
-            inputs=digests | {"template": products.choice.info.sha256, "reliability": self._reliability.sha256},
-            corners=_corners(products.image),
-            snaps=products.difference.snaps,
+            inputs=digests | {"template": template, "reliability": self._reliability.sha256},
+            corners=_corners(image),
+            snaps=snaps,
         )
 
     def _wavefront(self, task: JobTask, clock: _Clock) -> DetectorResult:
@@ -214,6 +221,7 @@ def initialise(settings_json: str, name: str) -> None:
     started = time.process_time()
     _warm_up(settings.cache_dir / "warming")
     _bench[:] = [DetectorBench(open_object_store(settings))]
+    gc.freeze()  # what is there now stays: no job looks through it for cycles
     log.info("process warm", cpu_s=round(time.process_time() - started, 2))
 
 
