@@ -14,7 +14,7 @@ LIGHT_STAGES: tuple[str, ...] = ("ocs-bridge", "dmcs", "orchestration", "nightmo
 """Stages that only move small events; here they share one process, a thread each."""
 
 START_TIMEOUT_S = 1800.0
-"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels, 140 s of CPU in
+"""How long a stage may take to be ready: the first time ever, the detectors' processes compile their kernels, 100 s of CPU in
 all; on a machine that gives them a tenth of a core the start was once given up after ten minutes."""
 
 
