@@ -92,7 +92,7 @@ def measure_trails(
     start = np.array([g.start for g in guesses])
     read = _readable(layers, guesses, start, snaps)
     found = _fit(layers, start, None if snaps is None else snaps[0], read)
-    accepted = _accepted(found)
+    accepted = _accepted(found, np.array([g.source in chains for g in guesses]))
     centres = {}
     for k, guess in enumerate(guesses):
         n = guess.source
@@ -127,11 +127,12 @@ def _fit(layers: Layers, start: Pixels, view: SnapView | None, read: NDArray[np.
     return found
 
 
-def _accepted(found: TrailFits) -> NDArray[np.bool_]:
+def _accepted(found: TrailFits, lines: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which fits are trails; what lies on a line of peaks may cross something else, whose light is left over."""
     with np.errstate(invalid="ignore"):
         sure = found.length > TRAIL_SIGMAS * found.errors[0]
         left = found.chi2 - found.pixels
-        other = (left > found.point_chi2 - found.chi2) & (left > LEFT_SIGMAS * np.sqrt(2.0 * found.pixels))
+        other = (left > found.point_chi2 - found.chi2) & (left > LEFT_SIGMAS * np.sqrt(2.0 * found.pixels)) & ~lines
         return np.asarray(found.converged & sure & (found.chi2 < found.point_chi2 - TRAIL_CHI2) & ~other)
 
 
@@ -178,18 +179,19 @@ def _guesses(
 def _beside_others(
     fits: Pixels, snaps: tuple[SnapView, NDArray[np.void]] | None, shapes: Mapping[int, list[float]]
 ) -> set[int]:
-    """Return the elongated sources that reach over another of their sign which cannot be they: one of the two was in one snap alone."""
+    """Return the elongated sources beside one of their sign of which one snap alone saw one: they are two sources.
+
+    Where one snap saw an end and the other snap the other end, they are the ends of a trail.
+    """
     if snaps is None or not shapes:
         return set()
     presence, sign = snaps[1]["presence"], np.sign(fits[:, 2])
-    tree, out = cKDTree(fits[:, :2]), set()
+    tree, once, out = cKDTree(fits[:, :2]), {SnapPresence.FIRST, SnapPresence.SECOND}, set()
     for n, start in shapes.items():
         near = tree.query_ball_point(fits[n, :2], 0.5 * math.hypot(*start[3:]))
-        pairs = {(int(presence[n]), int(presence[m])) for m in near if m != n and sign[m] == sign[n]}
-        if any(
-            SnapPresence.BOTH in pair and not {SnapPresence.FIRST, SnapPresence.SECOND}.isdisjoint(pair)
-            for pair in pairs
-        ):
+        seen = {int(presence[m]) for m in near if sign[m] == sign[n]}
+        alone = seen & once
+        if len(alone) == 1 and SnapPresence.BOTH in seen:
             out.add(n)
     return out
 
