@@ -1,20 +1,20 @@
 """Link one simulated survey and keep what it cost and found: ``python -m tests.benchmarks._survey_linking M plain 922 batch [FOLDER]``.
 
 The fourth word is ``batch`` (the whole window at once) or ``nightly``. With a folder the survey is read from it, or simulated and
-written to it by another process, so that the memory is the search's alone. The answer goes to docs/benchmarks/surveys/ as JSON: the
-benchmark ``linking`` shows it, and the figures of docs/explanation/moving-objects.md are drawn from it. Kernels should have been
-compiled before: run size S first.
+written to it; without one the folder is temporary. The search has a process to itself, `_linking_process`, so that the memory is the
+search's alone. The answer goes to docs/benchmarks/surveys/ as JSON: the benchmark ``linking`` shows it, and the figures of
+docs/explanation/moving-objects.md are drawn from it. Kernels should have been compiled before: run size S first.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,27 @@ from infra.ephemerides import load_solar_system, observatory
 from infra.telescope.detections.files import read_table, write_survey
 from infra.telescope.detections.plan import SurveySettings
 from infra.telescope.detections.survey import simulate_survey
-from processors.moving_objects.detections import DETECTION, night_numbers
-from processors.moving_objects.linking_batch import link_detections
-from processors.moving_objects.linking_nightly import begin, link_night
+from processors.moving_objects.detections import DETECTION
 from processors.moving_objects.observers import observer_states
+from tests.benchmarks import _linking_process
+from tests.benchmarks._linking_process import (
+    DETECTIONS,
+    OBSERVERS,
+    Cost,
+    by_night,
+    forget_peak,
+    in_batch,
+    memory_mb,
+    night_by_night,
+)
 from tests.benchmarks._results import machine
 from tests.support.linking_score import LinkingScore, score_links
 
-__all__ = ["FOLDER", "Sky", "kept_surveys", "measured", "simulated", "survey_path"]
+__all__ = ["FOLDER", "Sky", "kept_surveys", "measured", "measured_apart", "simulated", "stored", "survey_path"]
 
 Array = np.ndarray[Any, Any]
 
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks" / "surveys"
-OBSERVERS = "observers.npy"
-"""Beside a survey's tables: where Rubin was, so that the search's process does not read the ephemerides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +78,22 @@ def simulated(settings: SurveySettings) -> Sky:
 
 
 def stored(settings: SurveySettings, folder: Path) -> Sky:
-    """Read a survey from a folder of ``nightcast simulate detections``; what is missing there is made by another process."""
-    if not (folder / OBSERVERS).exists():
-        maker = get_context("spawn").Process(target=_prepare, args=(settings, folder))
-        maker.start()
-        maker.join()
+    """Return the survey of a folder of ``nightcast simulate detections``; what is missing there is made."""
+    if not (folder / "survey.json").exists():
+        write_survey(simulate_survey(settings), folder)
     known = json.loads((folder / "survey.json").read_text())
     if any(known[name] != getattr(settings, name) for name in ("size", "variant", "seed")):
         sys.exit(f"{folder} holds another survey.")
+    rows = read_table(folder, "detections").astype(DETECTION)
+    if not (folder / DETECTIONS).exists():
+        np.save(folder / DETECTIONS, rows)
+    if not (folder / OBSERVERS).exists():
+        np.save(folder / OBSERVERS, observers_of(rows))
     return Sky(
-        detections=read_table(folder, "detections").astype(DETECTION),
+        detections=rows,
         observers=np.load(folder / OBSERVERS),
         truth=lambda: (read_table(folder, "truth_detections"), read_table(folder, "truth_objects")),
     )
-
-
-def _prepare(settings: SurveySettings, folder: Path) -> None:
-    if not (folder / "survey.json").exists():
-        write_survey(simulate_survey(settings), folder)
-    np.save(folder / OBSERVERS, observers_of(read_table(folder, "detections")))
 
 
 def observers_of(detections: Array) -> Array:
@@ -100,51 +104,31 @@ def observers_of(detections: Array) -> Array:
 
 
 def measured(sky: Sky, way: str) -> dict[str, Any]:
-    """Link a survey in one way; return what it cost, step by step, and what it found and lost."""
+    """Link a survey in one way in this process; return what it cost, step by step, and what it found and lost."""
     forget_peak()
-    members, cost = (in_batch if way == "batch" else night_by_night)(sky.detections, sky.observers)
-    peak = peak_mb()
+    detections, observers = sky.detections, sky.observers
+    members, cost = (
+        in_batch(detections, observers) if way == "batch" else night_by_night(by_night(detections, observers))
+    )
+    return _judged_with_cost(sky, members, {"peak_mb": round(memory_mb("VmHWM")), **cost})
+
+
+def measured_apart(settings: SurveySettings, folder: Path, way: str) -> dict[str, Any]:
+    """Return the same of a search that has a process to itself, whose memory holds no simulator and no truth."""
+    sky = stored(settings, folder)
+    words = [sys.executable, "-m", _linking_process.__name__, str(folder), way]
+    answer = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
+    return _judged_with_cost(sky, [np.array(m, np.int64) for m in answer["members"]], answer["cost"])
+
+
+def _judged_with_cost(sky: Sky, members: list[Array], cost: Cost) -> dict[str, Any]:
     true_detections, true_objects = sky.truth()
     score = score_links(members, sky.detections, true_detections, true_objects)
-    found = judged(score, sky.detections, true_detections, true_objects)
-    return {"detections": len(sky.detections), "peak_mb": round(peak), **cost, **found}
-
-
-def in_batch(detections: Array, observers: Array) -> tuple[list[Array], dict[str, Any]]:
-    """Return the detection_id of each link of the whole window, and the cost and the pool left by each family."""
-    families: list[dict[str, Any]] = []
-    last = [started := time.process_time()]
-
-    def note(name: str, links: int, pool: int) -> None:
-        now = time.process_time()
-        families.append({"name": name, "links": links, "pool": pool, "cpu_s": now - last[0]})
-        last[0] = now
-
-    links = link_detections(detections, observers, progress=note)
-    return list(links.members), {"cpu_s": time.process_time() - started, "families": families}
-
-
-def night_by_night(detections: Array, observers: Array) -> tuple[list[Array], dict[str, Any]]:
-    """Return the links after the last night, and what each night cost and left."""
-    number, state, nights = night_numbers(detections["midpoint_mjd_tai"]), begin(), []
-    for night in np.unique(number):
-        own = np.flatnonzero(number == night)
-        started = time.process_time()
-        state, _ = link_night(state, detections[own], observers[own])
-        cpu = time.process_time() - started
-        nights.append({"cpu_s": cpu, "detections": len(own), "links": len(state.links), "pool": len(state.tracklets)})
-    return state.members(), {"cpu_s": sum(n["cpu_s"] for n in nights), "nights": nights}
-
-
-def forget_peak() -> None:
-    """Let the kernel count this process's greatest memory anew: simulating a survey takes more than linking it."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mb() -> float:
-    """Return the greatest memory of the process since then, MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000.0
+    return {
+        "detections": len(sky.detections),
+        **cost,
+        **judged(score, sky.detections, true_detections, true_objects),
+    }
 
 
 def judged(score: LinkingScore, detections: Array, true_detections: Array, true_objects: Array) -> dict[str, Any]:
@@ -180,11 +164,11 @@ def _described(object_id: int, detections: Array, true_detections: Array, true_o
 
 
 def main(size: str, variant: str, seed: str, way: str, folder: str = "") -> None:
-    """Simulate or read, link, judge, print and keep."""
+    """Simulate or read, link in a process apart, judge, print and keep."""
     settings = SurveySettings(size=size, variant=variant, seed=int(seed))
-    sky = stored(settings, Path(folder)) if folder else simulated(settings)
     stamp = {"day": datetime.now(UTC).date().isoformat(), "machine": machine()}
-    kept = _rounded({**stamp, **measured(sky, way)})
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = _rounded({**stamp, **measured_apart(settings, Path(folder or scratch), way)})
     FOLDER.mkdir(parents=True, exist_ok=True)
     survey_path(size, variant, int(seed), way).write_text(json.dumps(kept, indent=1) + "\n")
     print(f"{size} {variant} {seed} {way}: {kept['cpu_s']} CPU s, {kept['peak_mb']} MB")
