@@ -1,6 +1,6 @@
 """One CCD of one visit, from raw snaps to DIASources and forced photometry: what every detector job does.
 
-    products = process_detector(DetectorInputs(raws=[snap_0, snap_1], ...))
+    products = process_detector(DetectorInputs(frames=lambda: ([snap_0, snap_1], masters), ...))
 
 Single frame processing, image differencing and forced photometry one after the other; nothing is read or written.
 """
@@ -23,7 +23,7 @@ from processors.differencing.reliability import ReliabilityModel, score_sources
 from processors.differencing.snap_consistency import SnapPair
 from processors.differencing.templates import Template, TemplateChoice
 from processors.single_frame import pipeline as single_frame
-from processors.single_frame.frames import RawFrame
+from processors.single_frame.frames import Exposure, RawFrame
 from processors.single_frame.products import CalibratedImage
 from schemas.camera import Camera, Detector
 from schemas.raw import MasterCalibrations
@@ -37,9 +37,8 @@ Step = Callable[[str], AbstractContextManager[None]]
 class DetectorInputs:
     """What one CCD of one visit is processed with."""
 
-    raws: Sequence[RawFrame]
-    """Its snaps in order, two or one."""
-    masters: MasterCalibrations
+    frames: Callable[[], tuple[Sequence[RawFrame], MasterCalibrations]]
+    """Gives its snaps in order, two or one, and the master calibrations; asked once, and neither is held after the single frame."""
     references: NDArray[np.void]
     """Reference catalogue of the field (`processors.single_frame.references`)."""
     template_for: Callable[[float], tuple[Template, TemplateChoice]]
@@ -77,7 +76,7 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
     inputs
         Frames, calibrations, catalogue, template, known objects.
     step
-        Called with the name of each step (single_frame, read, difference, reliability, fakes, forced) and entered around it,
+        Called with the name of each step (read, single_frame, difference, reliability, fakes, forced) and entered around it,
         for clocks and progress.
 
     Raises
@@ -86,18 +85,12 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
         When the CCD cannot be processed, by its kind: permanent or retriable.
     """
     step = step or (lambda _: nullcontext())
-    with step("single_frame"):
-        image = single_frame.calibrate(
-            inputs.raws, inputs.masters, inputs.references, camera=inputs.camera, detector=inputs.detector
-        )
-    with step("read"):
-        template, choice = inputs.template_for(image.airmass)
-    with step("difference"):
-        info = _visit_info(inputs, image)
-        science = differencing.ScienceImage(
-            image=image.image, variance=image.variance, mask=image.mask, psf=image.psf, wcs=image.wcs
-        )
-        result = differencing.difference(science, template, info=info, snaps=snap_pair(inputs.raws, image))
+    image, exposures = _calibrated(inputs, step)
+    info = _visit_info(inputs, image, exposures)
+    science = differencing.ScienceImage(
+        image=image.image, variance=image.variance, mask=image.mask, psf=image.psf, wcs=image.wcs
+    )
+    result, choice, noise_factor = _difference(inputs, science, info, (exposures, image), step)
     if inputs.reliability is not None:
         with step("reliability"):
             result = replace(result, sources=score_sources(inputs.reliability, result, result.sources))
@@ -120,37 +113,62 @@ def process_detector(inputs: DetectorInputs, *, step: Step | None = None) -> Det
             "template_airmass": choice.info.airmass,
             "template_airmass_distance": choice.airmass_distance,
             "template_epochs": float(choice.info.n_epochs),
-            "template_noise_factor": template.noise_factor,
+            "template_noise_factor": noise_factor,
             **metrics_of(curve),
         },
     )
 
 
-def _visit_info(inputs: DetectorInputs, image: CalibratedImage) -> VisitInfo:
+def _calibrated(inputs: DetectorInputs, step: Step) -> tuple[CalibratedImage, list[Exposure]]:
+    with step("read"):
+        raws, masters = inputs.frames()
+    with step("single_frame"):
+        image = single_frame.calibrate(raws, masters, inputs.references, camera=inputs.camera, detector=inputs.detector)
+    return image, [raw.exposure for raw in raws]
+
+
+def _difference(
+    inputs: DetectorInputs,
+    science: differencing.ScienceImage,
+    info: VisitInfo,
+    frames: tuple[list[Exposure], CalibratedImage],
+    step: Step,
+) -> tuple[differencing.DifferenceResult, TemplateChoice, float]:
+    """Return the difference, the template's choice and the factor of its noise; the template is not held while sources are sought."""
+    with step("read"):
+        template, choice = inputs.template_for(frames[1].airmass)
+    with step("difference"):
+        subtraction, noise_factor = differencing.subtract(science, template), template.noise_factor
+        del template
+        result = differencing.detect_and_measure(subtraction, info=info, snaps=snap_pair(*frames))
+    return result, choice, noise_factor
+
+
+def _visit_info(inputs: DetectorInputs, image: CalibratedImage, exposures: Sequence[Exposure]) -> VisitInfo:
     return VisitInfo(
         visit=inputs.visit,
         detector=inputs.detector.id,
         band=image.band,
         midpoint_mjd_tai=image.midpoint_mjd_tai,
         exposure_time=image.exposure_time,
-        processed_mjd_tai=max(raw.exposure.end_mjd_tai for raw in inputs.raws),
+        processed_mjd_tai=max(exposure.end_mjd_tai for exposure in exposures),
     )
 
 
-def snap_pair(raws: Sequence[RawFrame], image: CalibratedImage) -> SnapPair | None:
+def snap_pair(exposures: Sequence[Exposure], image: CalibratedImage) -> SnapPair | None:
     """Return the two snaps of a calibrated visit as differencing reads them; None when there is one.
 
     Parameters
     ----------
-    raws
-        The visit's raw frames.
+    exposures
+        Those of the visit's raw frames.
     image
         What was made of them.
     """
     difference, variance = image.snaps.difference, image.snaps.difference_variance
     if difference is None or variance is None:
         return None
-    first, second = sorted((raw.exposure for raw in raws), key=lambda exposure: exposure.snap)
+    first, second = sorted(exposures, key=lambda exposure: exposure.snap)
     gap_s = 86400.0 * (second.begin_mjd_tai - first.end_mjd_tai)
     return SnapPair(
         difference=difference, variance=variance, exposure_s=first.exposure_time, gap_s=max(round(gap_s, 3), 0.0)

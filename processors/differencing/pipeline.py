@@ -33,7 +33,7 @@ from processors.differencing.templates import Template
 from schemas.ids import pack_dia_source_id
 from schemas.masks import MaskPlane
 
-__all__ = ["DifferenceResult", "ScienceImage", "difference"]
+__all__ = ["DifferenceResult", "ScienceImage", "detect_and_measure", "difference", "subtract"]
 
 LEAST_SYSTEMATICS = Systematics(flux_fraction=0.001, centroid_pixels=0.01, saturated_fraction=0.02)
 """Lower bounds of the errors of subtraction."""
@@ -108,8 +108,29 @@ def difference(
     HopelessDifferenceError
         When the kernel stars' residuals are too large for sources to mean anything.
     """
-    science = checked_science(science)
-    subtraction = subtract_template(science, template, largest_order)
+    subtraction = subtract(science, template, largest_order)
+    return detect_and_measure(subtraction, info=info, systematics=systematics, snaps=snaps)
+
+
+def subtract(science: ScienceImage, template: Template, largest_order: int = 2) -> Subtraction:
+    """Subtract a template from a science image; parameters and errors are those of `difference`."""
+    return subtract_template(checked_science(science), template, largest_order)
+
+
+def detect_and_measure(
+    subtraction: Subtraction,
+    *,
+    info: VisitInfo | None = None,
+    systematics: Systematics | None = None,
+    snaps: SnapPair | None = None,
+) -> DifferenceResult:
+    """Whiten a difference, find and measure its sources. Parameters are those of `difference`.
+
+    Parameters
+    ----------
+    subtraction
+        Result of `subtract`, whose arrays are used up.
+    """
     matching, kernel = subtraction.matching, subtraction.kernel
     layers, score, grid, filters = whitened(subtraction)
     fwhm = 2.3548 * psf_sigma(layers.psf.mean)

@@ -38,7 +38,8 @@ _SIDE = 256
 @functools.cache
 def warm_up() -> None:
     """Compile (or load from the disk cache) all kernels of image differencing; a second call does nothing."""
-    science, template, snaps = _pair()
+    science, template, snaps = _pair(1.6)
+    difference(science, _pair(2.4)[1])
     result = difference(science, template, info=VisitInfo(visit=2026010100001), snaps=snaps)
     psf = result.psf
     image, variance, usable = result.image, result.variance, np.ones(result.image.shape, dtype=bool)
@@ -78,8 +79,8 @@ def _rarities() -> None:
     resample_image(streak, grid_x, grid_y + steps[-1], window_table(), np.zeros((GRID_STEP, GRID_STEP), np.float32))
 
 
-def _pair() -> tuple[ScienceImage, Template, SnapPair]:
-    """Draw a regular field of stars with one that brightened and one that is gone."""
+def _pair(template_sigma: float) -> tuple[ScienceImage, Template, SnapPair]:
+    """Draw a regular field of stars with one that brightened and one that is gone, and a template sharper or broader than 2 pixels."""
     steps = np.arange(20, _SIDE - 10, 24, dtype=float)
     x, y = (a.ravel() + 0.3 for a in np.meshgrid(steps, steps))
     flux = np.linspace(4e4, 2e5, len(x))
@@ -93,10 +94,10 @@ def _pair() -> tuple[ScienceImage, Template, SnapPair]:
         image=image, variance=variance, mask=mask, psf=ConstantPsf(_gaussian(2.0, 0.0, 0.0)), wcs=LinearSky()
     )
     template = Template(
-        image=_stars(x, y, flux, 1.6).astype(np.float32),
+        image=_stars(x, y, flux, template_sigma).astype(np.float32),
         variance=np.full(image.shape, 225.0, np.float32),
         mask=mask,
-        psf=_gaussian(1.6, 0.0, 0.0),
+        psf=_gaussian(template_sigma, 0.0, 0.0),
         wcs=LinearSky(x0=0.4),
     )
     return (

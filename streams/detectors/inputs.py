@@ -31,8 +31,10 @@ from streams.inputs import read_manifest
 
 __all__ = ["JobInputs"]
 
-KEPT_BYTES = 250_000_000
-"""Bytes of masters, and as many of templates, that one process keeps: those of one detector of 4000 x 4072 pixels, or of a dozen small ones."""
+KEPT_BYTES = 100_000_000
+"""Bytes of masters, and as many of templates, that one process keeps: those of several small detectors. Those of a detector of
+4000 x 4072 pixels (0.2 GB each) are read for each job in half a CPU second: the next job is of another detector or field, and
+while sources are sought the memory is needed."""
 
 
 class JobInputs:

@@ -18,7 +18,7 @@ class Kept(Generic[Value]):
     """Remembers what a function gave for its arguments, the last used first.
 
     What has been longest unused goes before anything new is read, so that both are never in memory at once. What alone is larger than
-    the bound is kept until the next.
+    the bound is not kept at all.
 
     Parameters
     ----------
@@ -38,8 +38,11 @@ class Kept(Generic[Value]):
         """Return the value of a key, read if it is not kept."""
         if key not in self._values:
             self._make_room()
-            self._values[key] = self._read(*key)
-            self._largest = max(self._largest, array_bytes(self._values[key]))
+            value = self._read(*key)
+            size = array_bytes(value)
+            if size > self._most_bytes:
+                return value
+            self._values[key], self._largest = value, max(self._largest, size)
         self._values.move_to_end(key)
         return self._values[key]
 

@@ -15,7 +15,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from infra.logs import configure_logging, correlate, get_logger
-from infra.memory import keep_freed_memory
+from infra.memory import give_back_memory, keep_freed_memory
 from infra.objects import ObjectStore, open_object_store
 from infra.settings import Settings
 from infra.turns import warm_in_turns
@@ -27,6 +27,7 @@ from schemas import avro
 from schemas.camera import Detector, load_camera
 from schemas.events import DetectorResult
 from schemas.public import dia_source_dtype, forced_source_dtype
+from schemas.raw import MasterCalibrations
 from schemas.tables import Claim, Table
 from streams.detectors.inputs import JobInputs
 from streams.detectors.stamps import pack_stamps
@@ -72,12 +73,10 @@ class DetectorBench:
         camera = load_camera(task.camera)
         detector = camera.detector(task.detector)
         with clock.step("read"):
-            raws, masters, references = self._read(task, detector)
+            references = self._inputs.references(task.release_sha256)
             known = self._inputs.known_objects(task.known_objects)
-            gc.collect()  # an open FITS file is a cycle that holds the file's bytes
         inputs = DetectorInputs(
-            raws=raws,
-            masters=masters,
+            frames=lambda: self._frames(task, detector),
             references=references,
             template_for=lambda airmass: self._inputs.template(task.release_sha256, task.detector, task.band, airmass),
             camera=camera,
@@ -89,11 +88,13 @@ class DetectorBench:
         products = process_detector(inputs, step=clock.step)
         with clock.step("stamps"):
             pack = pack_stamps(task.visit, task.detector, products.science, products.difference)
-            cutouts = self._objects.put(avro.encode(pack)) if pack.stamps else None
         image, found, forced_rows, metrics = products.image, products.difference, products.forced, products.metrics
         sources, snaps, template = found.sources, found.snaps, products.choice.info.sha256
-        del products, found, inputs, raws  # half of the job's memory, before the image's file needs some of it
+        del products, found, inputs  # half of the job's memory, before files of two hundred megabytes are made
+        give_back_memory()
         with clock.step("store"):
+            cutouts = self._objects.put(avro.encode(pack)) if pack.stamps else None
+            del pack
             calibrated = self._objects.put(_image_file(image))
         digests = self._inputs.digests(task.release_sha256, task.detector)
         return self._result(
@@ -113,8 +114,7 @@ class DetectorBench:
         camera = load_camera(task.camera)
         detector = camera.detector(task.detector)
         with clock.step("read"):
-            raws = self._inputs.raws(task.raws, detector)
-            masters = self._inputs.masters(task.release_sha256, task.detector, task.band)
+            raws, masters = self._frames(task, detector)
         with clock.step("single_frame"):
             image = single_frame.calibrate_wavefront(raws, masters)
         plate = {"psf_fwhm_arcsec": image.metrics["psf_fwhm_pixels"] * camera.plate_scale}
@@ -125,12 +125,10 @@ class DetectorBench:
             inputs=self._inputs.digests(task.release_sha256, task.detector),
         )
 
-    def _read(self, task: JobTask, detector: Detector) -> tuple[list[RawFrame], Any, NDArray[np.void]]:
-        return (
-            self._inputs.raws(task.raws, detector),
-            self._inputs.masters(task.release_sha256, task.detector, task.band),
-            self._inputs.references(task.release_sha256),
-        )
+    def _frames(self, task: JobTask, detector: Detector) -> tuple[list[RawFrame], MasterCalibrations]:
+        masters = self._inputs.masters(task.release_sha256, task.detector, task.band)
+        gc.collect()  # an open FITS file is a cycle that holds the file's bytes
+        return self._inputs.raws(task.raws, detector), masters
 
     def _result(
         self,

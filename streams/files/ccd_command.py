@@ -106,9 +106,9 @@ def run(
     clock = _Clock(progress)
     with clock.step("read"):
         camera, detector, frames = _frames(snaps, camera_name)
+        masters = release.read_masters(detector.id)
         inputs = DetectorInputs(
-            raws=frames,
-            masters=release.read_masters(detector.id),
+            frames=lambda: (frames, masters),
             references=release.read_references(),
             template_for=release.template_for(detector.id, frames[0].exposure.band),
             camera=camera,

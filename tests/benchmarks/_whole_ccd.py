@@ -100,9 +100,9 @@ def inputs_of(scene: ImagingScene, folder: Path) -> DetectorInputs:
     names = ("image", "variance", "mask", "psf", "wcs", "noise_factor", "band")
     template = Template(**{name: getattr(made, name) for name in names})
     info = TemplateInfo(path="", detector=0, band=made.band, airmass=1.06, airmass_min=1.0, airmass_max=1.3)
+    raws = [parse_raw(file, snaps.detector) for file in snaps.files]
     return DetectorInputs(
-        raws=[parse_raw(file, snaps.detector) for file in snaps.files],
-        masters=snaps.masters,
+        frames=lambda: (raws, snaps.masters),
         references=snaps.references,
         template_for=lambda _: (template, TemplateChoice(info=info, airmass_distance=0.0)),
         camera=snaps.camera,

@@ -47,8 +47,7 @@ detector = camera.detector(0)
 frames = [parse_raw(read_raw(Path(path)), detector=detector) for path in snaps]
 products = process_detector(
     DetectorInputs(
-        raws=frames,
-        masters=release.read_masters(0),
+        frames=lambda: (frames, release.read_masters(0)),
         references=references,
         template_for=release.template_for(0, "r"),
         camera=camera,

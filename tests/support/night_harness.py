@@ -259,7 +259,7 @@ def _score(
     verbose: bool,
 ) -> CcdScore:
     image = calibrated(folder, camera, visit, detector)
-    snaps = snap_pair(frames_of(folder, camera, visit, detector), image)
+    snaps = snap_pair([frame.exposure for frame in frames_of(folder, camera, visit, detector)], image)
     started = time.process_time()
     result = difference_of(folder, image, snaps)
     cpu = time.process_time() - started

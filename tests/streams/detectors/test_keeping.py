@@ -56,7 +56,10 @@ def test_what_is_kept_and_what_is_read_never_pass_the_bound_together() -> None:
     for number in range(6):
         kept(100, number)
     assert max(alive) == 1000
-    kept(1000, 0)
-    kept(1000, 1)
-    assert alive[-1] == 0
-    assert kept(1000, 1) is kept(1000, 1)
+
+
+def test_what_alone_is_larger_than_the_bound_is_read_each_time_and_drives_nothing_out() -> None:
+    kept = Kept(lambda count, number: part(count), 1600)
+    small = kept(100, 0)
+    assert kept(1000, 1) is not kept(1000, 1)
+    assert kept(100, 0) is small

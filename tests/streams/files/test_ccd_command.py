@@ -64,7 +64,7 @@ def report(night: Path, tmp_path_factory: pytest.TempPathFactory, steps: list[st
 
 def test_every_step_is_named_as_it_begins(report: CcdReport, steps: list[str]) -> None:
     assert report.files
-    assert steps == ["read", "single_frame", "read", "difference", "reliability", "fakes", "forced", "write"]
+    assert steps == ["read", "read", "single_frame", "read", "difference", "reliability", "fakes", "forced", "write"]
 
 
 def test_catalogues_agree_in_every_form(report: CcdReport) -> None:
