@@ -6,10 +6,9 @@ its inputs read again, or the process must end and be started anew. Only this mo
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -20,15 +19,13 @@ from infra.logs import get_logger
 from infra.reading import read_to_end
 from schemas.errors import TransientFailure
 from streams.errors import StageFencedError, StageInterruptedError
+from streams.receipts import AbortRequiredError, Receipt
 from streams.records import Delivered, Letter, Place, Read, offsets_as_headers, offsets_of_headers, read_of
 
 __all__ = ["STATE_TOPIC", "Delivered", "Letter", "Place", "Read", "StageLog", "TransactionAbortedError"]
 
 STATE_TOPIC = "stage-state"
 """Compacted topic of every stage's snapshot."""
-
-WIRE_HEADER_BYTES = 5
-"""Zero byte and schema id before the datum (schemas.wire)."""
 
 CALL_TIMEOUT_S = 2.0
 """One call to the transaction coordinator; it is repeated until the patience is over."""
@@ -194,22 +191,11 @@ class StageLog:
         """
         try:
             self._repeat("begin a transaction", self._producer.begin_transaction)
-            self._write(letters)
-            positions = [TopicPartition(t, p, offset) for (t, p), offset in sorted(offsets.items())]
-            if snapshot is not None:
-                headers = offsets_as_headers(self._positions | dict(offsets))
-                (written,) = self._produce([replace(snapshot, headers=headers)])
-                positions.append(TopicPartition(STATE_TOPIC, 0, written.offset))
+            self._put(letters, snapshot, offsets)
             before_commit()
-            if positions:
-                membership = self._consumer.consumer_group_metadata()
-                self._repeat(
-                    "put offsets into the transaction",
-                    lambda: self._producer.send_offsets_to_transaction(positions, membership, CALL_TIMEOUT_S),
-                )
             self._repeat("commit", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
             self._positions |= offsets
-        except _AbortRequiredError as error:
+        except AbortRequiredError as error:
             _LOGGER.warning("transaction aborted", reason=str(error))
             self._abort()
             raise TransactionAbortedError(f"The transaction of {self._id} was aborted: {error}.") from error
@@ -217,6 +203,21 @@ class StageLog:
     def close(self) -> None:
         """Leave the cluster."""
         self._consumer.close()
+
+    def _put(self, letters: Sequence[Letter], snapshot: Letter | None, offsets: Mapping[Place, int]) -> None:
+        positions = [TopicPartition(t, p, offset) for (t, p), offset in sorted(offsets.items())]
+        if snapshot is None and not any(letter.then for letter in letters):
+            # Nothing must know where the records lie: they are on their way while the offsets are.
+            receipts = self._hand_over(letters)
+            self._send_offsets(positions)
+            self._delivered(letters, receipts)
+            return
+        self._write(letters)
+        if snapshot is not None:
+            headers = offsets_as_headers(self._positions | dict(offsets))
+            (written,) = self._produce([replace(snapshot, headers=headers)])
+            positions.append(TopicPartition(STATE_TOPIC, 0, written.offset))
+        self._send_offsets(positions)
 
     def _write(self, letters: Sequence[Letter]) -> None:
         pending: Sequence[Letter] = letters
@@ -226,15 +227,30 @@ class StageLog:
 
     def _produce(self, letters: Sequence[Letter]) -> list[Delivered]:
         """Append records and return, in their order, where each lies."""
-        receipts = [_Receipt() for _ in letters]
+        return self._delivered(letters, self._hand_over(letters))
+
+    def _hand_over(self, letters: Sequence[Letter]) -> list[Receipt]:
+        receipts = [Receipt() for _ in letters]
         for letter, receipt in zip(letters, receipts, strict=True):
             self._append(letter, receipt)
+        return receipts
+
+    def _delivered(self, letters: Sequence[Letter], receipts: Sequence[Receipt]) -> list[Delivered]:
+        """Wait for what was handed over."""
         deadline = time.monotonic() + self._patience_s
         while self._repeat("write", lambda: self._producer.flush(0.5)) and not self._over(deadline):
             continue
         return [receipt.delivered(letter) for letter, receipt in zip(letters, receipts, strict=True)]
 
-    def _append(self, letter: Letter, receipt: _Receipt) -> None:
+    def _send_offsets(self, positions: list[TopicPartition]) -> None:
+        if positions:
+            membership = self._consumer.consumer_group_metadata()
+            self._repeat(
+                "put offsets into the transaction",
+                lambda: self._producer.send_offsets_to_transaction(positions, membership, CALL_TIMEOUT_S),
+            )
+
+    def _append(self, letter: Letter, receipt: Receipt) -> None:
         extra: dict[str, Any] = {} if letter.partition is None else {"partition": letter.partition}
         while True:
             try:
@@ -256,7 +272,7 @@ class StageLog:
     def _abort(self) -> None:
         try:
             self._repeat("abort", lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
-        except _AbortRequiredError as error:
+        except AbortRequiredError as error:
             raise StageInterruptedError(f"The transaction of {self._id} could not be aborted: {error}.") from error
 
     def _repeat(self, doing: str, call: Callable[[], Any]) -> Any:
@@ -278,7 +294,7 @@ class StageLog:
         """Return where a repetition may help, raise what else must be done."""
         cause = error.args[0]
         if not cause.fatal() and cause.txn_requires_abort():
-            raise _AbortRequiredError(cause.str()) from error
+            raise AbortRequiredError(cause.str()) from error
         ours = kafka.error_of(error, doing=doing)
         if isinstance(ours, KafkaFencedError):
             raise StageFencedError(f"Another process took the place of {self._id}: cannot {doing}.") from error
@@ -361,30 +377,6 @@ class StageLog:
             raise StageInterruptedError(f"{self._id} cannot read: {error.str()}.")
         _LOGGER.info("kafka reader", reason=error.str())
         return False
-
-
-class _AbortRequiredError(Exception):
-    """The open transaction can only be aborted."""
-
-
-@dataclass(slots=True)
-class _Receipt:
-    """Hears what became of one record."""
-
-    error: str | None = "not written in time"
-    partition: int = -1
-    offset: int = -1
-
-    def __call__(self, error: KafkaError | None, message: Message) -> None:
-        self.error = None if error is None else error.str()
-        self.partition, self.offset = _int(message.partition()), _int(message.offset())
-
-    def delivered(self, letter: Letter) -> Delivered:
-        if self.error is not None:
-            raise _AbortRequiredError(f"a record for {letter.topic} was not written: {self.error}")
-        datum = letter.value[WIRE_HEADER_BYTES:] if letter.then is not None and letter.value else b""
-        digest = hashlib.sha256(datum).hexdigest()
-        return Delivered(topic=letter.topic, partition=self.partition, offset=self.offset, sha256=digest)
 
 
 def _places(partitions: Sequence[TopicPartition]) -> tuple[Place, ...]:
