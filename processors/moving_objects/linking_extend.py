@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from processors.association.sphere import ARCSEC
+from processors.moving_objects.detections import blocks
 from processors.moving_objects.kepler import step
 from processors.moving_objects.linking_candidates import Candidates, fitted, limits_of, replaced
 from processors.moving_objects.linking_fit import FitRows, predict_one, state_of
@@ -67,9 +68,10 @@ def index_visits(visits: Array, rows: FitRows) -> VisitIndex:
     counts = np.bincount(visit_of, minlength=len(first))
     sums = np.stack([np.bincount(visit_of, vectors[:, k], minlength=len(first)) for k in range(3)], axis=1)
     centres = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-300)
-    chord = np.linalg.norm(vectors - centres[visit_of], axis=1)
     radii = np.zeros(len(first))
-    np.maximum.at(radii, visit_of, 2.0 * np.arcsin(np.minimum(1.0, 0.5 * chord)))
+    for part in blocks(len(visit_of)):
+        chord = np.linalg.norm(vectors[part] - centres[visit_of[part]], axis=1)
+        np.maximum.at(radii, visit_of[part], 2.0 * np.arcsin(np.minimum(1.0, 0.5 * chord)))
     return VisitIndex(
         times=rows.times[first],
         observers=rows.observers[first],

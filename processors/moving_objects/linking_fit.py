@@ -17,7 +17,7 @@ from numba import njit
 
 from processors.association.sphere import ARCSEC
 from processors.moving_objects.constants import GM_SUN_AU3_PER_DAY2, LIGHT_DAYS_PER_AU
-from processors.moving_objects.detections import detection_vectors
+from processors.moving_objects.detections import blocks, detection_vectors
 from processors.moving_objects.kepler import step_with_partials
 
 __all__ = ["FitRows", "fit_candidates", "predict_one", "rows_of", "state_of"]
@@ -50,17 +50,21 @@ class FitRows:
 
 def rows_of(detections: Array, observers: Array, *, floor_arcsec: float = 0.01) -> FitRows:
     """Return what a fit needs of detections; errors below the floor are raised to it (10 mas: LSE-29, relative astrometry)."""
-    ra, dec = np.radians(detections["ra"]), np.radians(detections["dec"])
-    sin_ra, cos_ra, sin_dec = np.sin(ra), np.cos(ra), np.sin(dec)
-    frames = np.zeros((len(ra), 3, 3))
+    frames, sigmas = np.zeros((len(detections), 3, 3)), np.empty((len(detections), 2))
     frames[:, 0] = detection_vectors(detections)
-    frames[:, 1, 0], frames[:, 1, 1] = -sin_ra, cos_ra
-    frames[:, 2, 0], frames[:, 2, 1], frames[:, 2, 2] = -sin_dec * cos_ra, -sin_dec * sin_ra, np.cos(dec)
-    errors = np.stack([detections["ra_err_arcsec"], detections["dec_err_arcsec"]], axis=1).astype(np.float64)
+    for part in blocks(len(detections)):
+        ra, dec = np.radians(detections["ra"][part]), np.radians(detections["dec"][part])
+        sin_ra, cos_ra, sin_dec = np.sin(ra), np.cos(ra), np.sin(dec)
+        frames[part, 1, 0], frames[part, 1, 1] = -sin_ra, cos_ra
+        frames[part, 2, 0], frames[part, 2, 1], frames[part, 2, 2] = -sin_dec * cos_ra, -sin_dec * sin_ra, np.cos(dec)
+    for column, name in enumerate(("ra_err_arcsec", "dec_err_arcsec")):
+        sigmas[:, column] = detections[name]
+    np.maximum(sigmas, floor_arcsec, out=sigmas)
+    sigmas *= ARCSEC
     return FitRows(
         times=np.ascontiguousarray(detections["midpoint_mjd_tai"]),
         frames=frames,
-        sigmas=np.maximum(errors, floor_arcsec) * ARCSEC,
+        sigmas=sigmas,
         observers=np.ascontiguousarray(observers[:, :3]),
     )
 

@@ -144,9 +144,12 @@ def link_night(
         )  # fmt: skip
     tonight = int(night_numbers(new["midpoint_mjd_tai"])[-1])
     state, retired = _without_old(state, tonight - rules.window_nights)
-    window, fresh = _opened(state, new, new_observers, rules)
+    places = np.concatenate([state.observers, new_observers])
+    window, fresh = _opened(state, new, places, rules)
+    # a state that lost its oldest night is a copy: what the window holds now need not stay in memory a third time
+    state = replace(state, detections=window.detections, observers=places, tracklets=window.tracklets)
     links, dissolved, freed = _carried(state, window)
-    restore(window, freed, np.concatenate([state.observers, new_observers]), rules)
+    restore(window, freed, places, rules)
     ids = links[1]
     before = np.diff(links[0].offsets)
     known = _recognised(window, links[0], fresh, rules)
@@ -155,7 +158,7 @@ def link_night(
     everything, all_ids, pairs = _joined(window, known, ids, found)
     after = NightlyState(
         detections=window.detections,
-        observers=np.concatenate([state.observers, new_observers]),
+        observers=places,
         tracklets=window.tracklets.where(window.tracklets.untouched(window.taken)),
         links=everything,
         link_ids=all_ids,
@@ -207,11 +210,11 @@ def _without_old(state: NightlyState, last_out: int) -> tuple[NightlyState, Arra
 
 
 def _opened(state: NightlyState, new: Array, observers: Array, rules: NightlyRules) -> tuple[Window, Tracklets]:
-    """Return the window with tonight's detections, and tonight's tracklets."""
+    """Return the window with tonight's detections, and tonight's tracklets; the observers are those of both."""
     detections = np.concatenate([state.detections, new])
-    fresh = form_tracklets(new, observers, rules.tracklets)
+    fresh = form_tracklets(new, observers[len(state.detections) :], rules.tracklets)
     both = joined([state.tracklets, fresh], [0, len(state.detections)])
-    window = window_of(detections, np.concatenate([state.observers, observers]), both)
+    window = window_of(detections, observers, both)
     likely = plausible_tracklets(detections, both, window.index, rules.pruning)
     likely &= both.untouched(stationary_detections(detections, rules.pruning))
     window.tracklets = both.where(likely)

@@ -126,13 +126,15 @@ def form_tracklets(detections: Array, observers: Array, rules: TrackletRules | N
     counts = np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, np.int64)
     members = np.concatenate([p[1] for p in parts]) if parts else np.zeros(0, np.int64)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return measure_tracklets(detections, observers, offsets=offsets, members=members)
+    return measure_tracklets(detections, observers, offsets=offsets, members=members, vectors=vectors)
 
 
-def measure_tracklets(detections: Array, observers: Array, *, offsets: Array, members: Array) -> Tracklets:
-    """Measure tracklets given by their members (see ``Tracklets`` for what is measured)."""
+def measure_tracklets(
+    detections: Array, observers: Array, *, offsets: Array, members: Array, vectors: Array | None = None
+) -> Tracklets:
+    """Measure tracklets given by their members (see ``Tracklets`` for what is measured); unit vectors are computed if None."""
     first, last = members[offsets[:-1]], members[offsets[1:] - 1]
-    times, vectors = detections["midpoint_mjd_tai"], detection_vectors(detections)
+    times, vectors = detections["midpoint_mjd_tai"], detection_vectors(detections) if vectors is None else vectors
     span = np.where(last != first, times[last] - times[first], 1.0)
     middle = vectors[first] + vectors[last]
     middle = middle / np.linalg.norm(middle, axis=1, keepdims=True)
