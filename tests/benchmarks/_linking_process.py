@@ -19,7 +19,7 @@ from processors.moving_objects.detections import night_numbers
 from processors.moving_objects.linking_batch import link_detections
 from processors.moving_objects.linking_nightly import begin, link_night
 
-__all__ = ["DETECTIONS", "OBSERVERS", "by_night", "forget_peak", "in_batch", "memory_mb", "night_by_night"]
+__all__ = ["DETECTIONS", "OBSERVERS", "Cost", "by_night", "forget_peak", "in_batch", "memory_mb", "night_by_night"]
 
 Array = np.ndarray[Any, Any]
 Cost = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.moving_objects.detections import detection_vectors, no_detections, validated_detections
+from processors.moving_objects import detections as room
+from processors.moving_objects.detections import DETECTION, detection_vectors, no_detections, validated_detections
 from processors.moving_objects.hypotheses import ARRIVAL, arrivals, cells_of, families
 from processors.moving_objects.kepler import two_body
 from processors.moving_objects.linking import window_of
 from processors.moving_objects.linking_batch import Links, link_detections
 from processors.moving_objects.linking_candidates import Candidates, concatenated, fitted, limits_of, states
 from processors.moving_objects.merging import merged, proximity_pairs, unlinked
-from processors.moving_objects.tracklets import form_tracklets
+from processors.moving_objects.tracklets import form_tracklets, measure_tracklets
 from tests.support.small_survey import BEGIN_MJD, SmallSurvey, observer_at, small_survey
 
 SURVEY = small_survey(seed=4021)
@@ -188,6 +190,37 @@ def test_links_far_from_each_other_are_no_pairs_to_join() -> None:
     assert len(proximity_pairs(links.unknowns[:0], links.axes[:0])[0]) == 0
     assert detection_vectors(no_detections()).shape == (0, 3)
     assert states(links, window.view).shape == (len(links), 6)
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_a_window_prepared_in_blocks_is_the_one_prepared_at_once(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    tracklets = form_tracklets(SURVEY.detections, SURVEY.observers)
+    whole = window_of(SURVEY.detections, SURVEY.observers, tracklets)
+    monkeypatch.setattr(room, "_BLOCK", rows)
+    parts = window_of(SURVEY.detections, SURVEY.observers, tracklets)
+    for name in ("times", "frames", "sigmas", "observers"):
+        assert np.array_equal(getattr(parts.rows, name), getattr(whole.rows, name)), name
+    assert np.array_equal(parts.index.radii, whole.index.radii)
+    assert np.array_equal(form_tracklets(SURVEY.detections, SURVEY.observers).vector, tracklets.vector)
+
+
+def test_preparing_a_window_takes_little_more_memory_than_the_window() -> None:
+    """A million detections: every temporary column is eight megabytes."""
+    chance, n = np.random.default_rng(77), 200_000
+    rows, observers = np.zeros(n, DETECTION), np.ones((n, 6))
+    rows["visit"] = np.sort(chance.integers(0, 60, n))
+    rows["midpoint_mjd_tai"] = BEGIN_MJD + rows["visit"] * 0.2
+    rows["ra"], rows["dec"] = chance.uniform(0, 360, n), chance.uniform(-90, 90, n)
+    none = measure_tracklets(rows, observers, offsets=np.zeros(1, np.int64), members=np.zeros(0, np.int64))
+    tracemalloc.start()
+    window = window_of(rows, observers, none)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    kept = sum(a.nbytes for a in (window.rows.frames, window.rows.sigmas, window.rows.observers, window.rows.times))
+    kept += (
+        window.index.order.nbytes + window.index.heights.nbytes + window.index.visit_of.nbytes + window.nights.nbytes
+    )
+    assert peak < 1.2 * kept  # 1.06; computed at once 1.32
 
 
 def test_any_order_double_delivery_and_two_threads_at_once_give_the_same_at_the_density_of_a_survey() -> None:
