@@ -20,7 +20,11 @@ LINK_SCORE = 1.5
 """Least median score between two pieces."""
 
 LINK_SHARE = 0.4
-"""Least median score between two pieces as a part of the fainter one's: a trail is as bright everywhere, two sources are not."""
+"""Least median score between two pieces as a part of the fainter one's, and of one part of a trail as a part of the other's: a
+trail is as bright everywhere, two sources are not."""
+
+END_SHARE = 0.25
+"""Part of a trail's score below which it has ended: beyond may lie the skirts of something else."""
 
 LINK_SIGNIFICANCE = 4.0
 """Least significance of that median, in sigma, over as many samples as PSF widths fit between."""
@@ -76,7 +80,7 @@ def find_chains(snr: Pixels, peaks: Pixels, fwhm: float) -> list[Chain]:
     linked = np.asarray(_linked(np.ascontiguousarray(snr), x, y, peaks["snr"].astype(np.float64), pairs, fwhm))
     sign = np.sign(peaks["snr"]).astype(np.float64)
     chains = _lines(np.ascontiguousarray(snr), (x, y, sign), pairs[linked], fwhm)
-    return _absorbed(_bridged(chains, sign, fwhm), x, y, peaks["snr"])
+    return _absorbed(_bridged(chains, peaks["snr"], fwhm), x, y, peaks["snr"])
 
 
 def _lines(snr: Pixels, peaks: tuple[Pixels, Pixels, Pixels], links: Pixels, fwhm: float) -> list[Chain]:
@@ -117,13 +121,13 @@ def _absorbed(chains: list[Chain], x: Pixels, y: Pixels, score: Pixels) -> list[
     return out
 
 
-def _bridged(chains: list[Chain], sign: Pixels, fwhm: float) -> list[Chain]:
-    """Join chains that go on in one another's line beyond a short gap."""
+def _bridged(chains: list[Chain], score: Pixels, fwhm: float) -> list[Chain]:
+    """Join chains as bright as one another that go on in one another's line beyond a short gap."""
     done = False
     while not done:
         done = True
         for n, first in enumerate(chains):
-            m = next((m for m in range(n + 1, len(chains)) if _continues(first, chains[m], sign, fwhm)), -1)
+            m = next((m for m in range(n + 1, len(chains)) if _continues(first, chains[m], score, fwhm)), -1)
             if m >= 0:
                 chains = [*chains[:n], _union(first, chains[m]), *chains[n + 1 : m], *chains[m + 1 :]]
                 done = False
@@ -131,11 +135,14 @@ def _bridged(chains: list[Chain], sign: Pixels, fwhm: float) -> list[Chain]:
     return chains
 
 
-def _continues(first: Chain, second: Chain, sign: Pixels, fwhm: float) -> bool:
+def _continues(first: Chain, second: Chain, score: Pixels, fwhm: float) -> bool:
+    levels = [float(np.median(score[chain.members])) for chain in (first, second)]
+    if levels[0] * levels[1] <= 0 or min(map(abs, levels)) < LINK_SHARE * max(map(abs, levels)):
+        return False
     dx, dy = second.x - first.x, second.y - first.y
     distance = float(np.hypot(dx, dy))
     gap = distance - 0.5 * (first.length + second.length)
-    if sign[first.members[0]] != sign[second.members[0]] or gap > GAP_SHARE * (first.length + second.length) + 2 * fwhm:
+    if gap > GAP_SHARE * (first.length + second.length) + 2 * fwhm:
         return False
     across = [
         abs(-dx * np.sin(c.angle) + dy * np.cos(c.angle)) / (0.05 * distance + STRAIGHT_PIXELS) for c in (first, second)
@@ -191,8 +198,11 @@ def _straight(snr: Pixels, x: Pixels, y: Pixels, members: NDArray[np.int64], sig
         if len(members) < 3:
             return None
     along = offsets @ direction
+    rows, columns = (np.floor(v[members] + 0.5).astype(np.int64) for v in (y, x))
+    # The highest of three correlated scores of noise is 0.4 on average.
+    least = max(LINK_SCORE + 0.4, END_SHARE * float(np.median(np.abs(snr[rows, columns]))))
     ends = [
-        float(_walk(np.ascontiguousarray(snr), centre + along_end * direction, turn * direction, sign, fwhm))
+        float(_walk(np.ascontiguousarray(snr), centre + along_end * direction, turn * direction, sign * least, fwhm))
         for along_end, turn in ((along.min(), -1.0), (along.max(), 1.0))
     ]
     low, high = along.min() - ends[0], along.max() + ends[1]
@@ -272,16 +282,16 @@ def _groups(count: int, links: Any) -> Any:
 
 
 @njit(cache=True)
-def _walk(snr: Any, start: Any, step: Any, sign: float, fwhm: float) -> float:
-    """Return how far beyond a peak the score stays up, pixels."""
+def _walk(snr: Any, start: Any, step: Any, least: float, fwhm: float) -> float:
+    """Return how far beyond a peak the score stays above the least, of whose sign it is, pixels."""
+    sign = np.sign(least)
     window = int(3 * fwhm)
     reached = 0.0
     for k in range(400):
         total = 0.0
         for m in range(window):
             total += _highest(snr, start[0] + (k + m) * step[0], start[1] + (k + m) * step[1], step[0], step[1], sign)
-        # The highest of three correlated scores of noise is 0.4 on average.
-        if total / window < LINK_SCORE + 0.4:
+        if total / window < abs(least):
             break
         reached = k + window / 2
     return reached
