@@ -20,7 +20,7 @@ LINK_SCORE = 1.5
 """Least median score between two pieces."""
 
 LINK_SHARE = 0.4
-"""Least median score between two pieces as a part of the fainter one's, and of one part of a trail as a part of the other's: a
+"""Least median score between two pieces as a part of the fainter one's, and least score of one piece as a part of another's: a
 trail is as bright everywhere, two sources are not."""
 
 END_SHARE = 0.25
@@ -243,7 +243,7 @@ def _linked(snr: Any, x: Any, y: Any, score: Any, pairs: Any, fwhm: float) -> An
         i, j = pairs[n, 0], pairs[n, 1]
         dx, dy = x[j] - x[i], y[j] - y[i]
         distance = np.hypot(dx, dy)
-        if distance < 1.8 * fwhm:
+        if distance < 1.8 * fwhm or min(peak[i], peak[j]) < LINK_SHARE * max(peak[i], peak[j]):
             continue
         margin = 1.2 * fwhm
         steps = max(int(distance - 2 * margin), 0)

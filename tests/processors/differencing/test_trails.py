@@ -138,6 +138,14 @@ def test_trails_that_meet_are_two_chains() -> None:
     assert angles == [pytest.approx(10.0, abs=2), pytest.approx(80.0, abs=3)]
 
 
+def test_a_fainter_trail_on_the_line_of_another_is_another() -> None:
+    image = trail_image(120.0, 120.0, 40.0, 0.0, 4e4) + trail_image(215.0, 120.0, 120.0, 0.0, 3e4)
+    snr, peaks = scored(image + noise(18))
+    chains = find_chains(snr, peaks, 4.0)
+    assert [chain.x for chain in chains] == [pytest.approx(120.0, abs=6), pytest.approx(215.0, abs=6)]
+    assert [chain.length for chain in chains] == [pytest.approx(40.0, abs=15), pytest.approx(120.0, abs=15)]
+
+
 def test_a_source_that_the_trail_passes_is_left_alone() -> None:
     image = trail_image(200.0, 120.0, 150.0, 0.0, 8e4)
     add_sources(image, PSF, [180.0], [131.0], [5e3])

@@ -161,7 +161,10 @@ def assert_follow_ups(settings: Settings, log: list[AssociationDecision], mine: 
         assert tuple(headers) == CLOSED_HEADERS
         assert headers["ss_object_id"] == str(number_of(ONE)).encode()
     assert objects[mine[0]][0] is not None  # released, it founded its object anew
-    sources = {event.dia_source_id: event for event, _ in contents(settings, "diasources", DiaSourceEvent)}
+    # A source changes its key with its object, and partitions have no order between them: its decision's place in the log tells.
+    order = {(decision.visit, decision.sequence): place for place, decision in enumerate(log)}
+    events = [event for event, _ in contents(settings, "diasources", DiaSourceEvent)]
+    sources = {e.dia_source_id: e for e in sorted(events, key=lambda e: order[e.visit, e.sequence])}
     assert {one: (sources[one].dia_object_id, sources[one].ss_object_id) for one in mine} == {
         mine[0]: (mine[0], 0),
         mine[1]: (0, number_of(TWO)),
