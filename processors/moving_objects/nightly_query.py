@@ -7,6 +7,7 @@ squared, then seen from the telescope with light time: some microseconds each, a
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numba
@@ -24,13 +25,16 @@ from processors.moving_objects.propagate import carry_one
 from processors.moving_objects.solar_system import Observatory, SolarSystem, gms, sun_velocities
 from processors.moving_objects.timescales import tdb_from_tai
 
-__all__ = ["PREDICTION", "predict_all", "predict_visit", "warm_up"]
+__all__ = ["PREDICTION", "objects_around", "opposition_of", "predict_all", "predict_visit", "warm_up"]
 
 _NEAR_LIGHT_DAYS = 0.1 * LIGHT_DAYS_PER_AU
 """Light time of the distance below which an object is integrated for the moment asked: its acceleration changes by the hour."""
 
 _LARGEST_ROOM = 200_000
 """Rows up to which room is kept: 35 MB, of which is taken what was once filled."""
+
+_RING_RADII_RAD = tuple(np.radians(np.arange(3.0, 49.0, 3.0)).tolist())
+"""Outer edges of the rings of `objects_around`: a ring takes some milliseconds for a million objects."""
 
 Floats = NDArray[np.float64]
 Rows = np.ndarray[Any, Any]
@@ -92,6 +96,29 @@ def predict_all(
     moment = _moment(solar_system, observatory, catalogue, mjd_tai)
     first, last = np.zeros(1, np.int64), np.array([len(catalogue)], np.int64)
     return _predict(catalogue, solar_system, moment, _unit(ra_deg, dec_deg), np.radians(radius_deg), first, last)
+
+
+def objects_around(catalogue: NightCatalogue, *, ra_deg: float, dec_deg: float) -> Iterator[NDArray[np.int64]]:
+    """Yield the ssObjectId of the objects about a place, ring after ring up to 48 degrees, cell by cell.
+
+    Objects are where they are at the middle of the night. Those that belong to no cell come with each ring.
+    """
+    centre, before = _unit(ra_deg, dec_deg), np.empty(0, np.int64)
+    for radius in _RING_RADII_RAD:
+        slow, fast = cells_within(centre, radius, catalogue.nside), cells_within(centre, radius, FAST_NSIDE)
+        cells = np.concatenate([slow, 12 * catalogue.nside**2 + fast])
+        first, last = _slices(catalogue, np.setdiff1d(cells, before, assume_unique=True))
+        yield np.concatenate([catalogue.object_id[start:end] for start, end in zip(first, last, strict=True)])
+        before = cells
+
+
+def opposition_of(
+    catalogue: NightCatalogue, solar_system: SolarSystem, observatory: Observatory
+) -> tuple[float, float]:
+    """Return right ascension and declination of the place opposite the Sun at the middle of the night, degrees."""
+    observer = _moment(solar_system, observatory, catalogue, catalogue.mid_night_mjd_tai)[0]
+    x, y, z = (float(value) for value in observer[:3])
+    return float(np.degrees(np.arctan2(y, x)) % 360.0), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
 
 
 def warm_up(catalogue: NightCatalogue, solar_system: SolarSystem, observatory: Observatory) -> None:

@@ -32,4 +32,5 @@ def build(wiring: Wiring, name: str, on_exit: ExitStack) -> StageSpec[NightMopsS
         ),
         predict=bench.predict,
         opened=bench.open,
+        work_ahead=bench.work_ahead,
     )

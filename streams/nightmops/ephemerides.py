@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from infra.parquet import from_parquet, to_parquet
 from processors.association.known_objects import field_radius
 from processors.moving_objects.nightly import NightCatalogue, build_night, catalogue_chunks, open_catalogue
 from processors.moving_objects.nightly_covariance import factors_of
-from processors.moving_objects.nightly_query import predict_visit, warm_up
+from processors.moving_objects.nightly_query import objects_around, opposition_of, predict_visit, warm_up
 from processors.moving_objects.orbits import known_orbits
-from processors.moving_objects.rows import encoded_mpc_orbits
 from processors.moving_objects.solar_system import SolarSystem
 from processors.moving_objects.stored_orbits import named_rows
 from schemas import avro
@@ -32,6 +32,7 @@ from schemas.orbits import ORBIT_ROW, STATE_COLUMNS, covariances_of, orbit_rows,
 from schemas.predictions import predicted_rows
 from schemas.tables import Claim, Table
 from streams.moving_objects.orbit_store import OrbitsAtHand
+from streams.nightmops.records import OrbitRecords
 
 __all__ = ["EphemerisBench", "build_ephemerides", "mid_night_of", "predicted_field"]
 
@@ -41,6 +42,8 @@ MARGIN_DEG = 20.0 / 3600.0
 _MJD_EPOCH = dt.date(1858, 11, 17)
 _ELLIPSE = {"smaa_arcsec": "semi_major_arcsec", "smia_arcsec": "semi_minor_arcsec", "pa_deg": "position_angle_deg"}
 """Columns of a prediction that are no columns of ssSource, and what they are called in the event."""
+
+_DONE = object()
 
 log = get_logger(__name__)
 
@@ -56,17 +59,16 @@ class _Opened:
     order: NDArray[np.int64]
     """Row of ``orbits`` of each number."""
     solar_system: SolarSystem
-    records: dict[int, bytes] = field(default_factory=dict)
-    """Encoded mpc_orbits by object: most objects of a field are in the next visit's as well."""
+    records: OrbitRecords
 
-    def records_of(self, places: NDArray[np.int64]) -> tuple[bytes, ...]:
-        """Return the encoded mpc_orbits records of rows of the orbits; those not asked for before are made together."""
-        listed = places.tolist()
-        missing = np.array([place for place in listed if place not in self.records], np.int64)
-        if len(missing):
-            made = encoded_mpc_orbits(self.orbits[missing], missing + 1)
-            self.records.update(zip(missing.tolist(), made, strict=True))
-        return tuple(self.records[place] for place in listed)
+    def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of the orbits of objects' numbers."""
+        return self.order[np.searchsorted(self.numbers, numbers)]
+
+    def ahead(self, centre: tuple[float, float]) -> Iterator[None]:
+        """Make the records of objects about a place, a slice with each step."""
+        rings = objects_around(self.catalogue, ra_deg=centre[0], dec_deg=centre[1])
+        return self.records.ahead(self.places_of(ring) for ring in rings)
 
 
 def mid_night_of(day_obs: int, code: str) -> float:
@@ -148,7 +150,7 @@ def predicted_field(
         radius_deg=radius_deg,
         mjd_tai=mjd_tai,
     )
-    places = opened.order[np.searchsorted(opened.numbers, found["ssObjectId"])]
+    places = opened.places_of(found["ssObjectId"])
     rows = predicted_rows(len(found))
     names = set(rows.dtype.names or ())
     for name in found.dtype.names or ():
@@ -158,7 +160,7 @@ def predicted_field(
     return PredictedField(
         mjd_tai=mjd_tai,
         rows=Table.from_array(rows),
-        mpc_orbits=opened.records_of(places),
+        mpc_orbits=opened.records.of(places),
     )
 
 
@@ -179,6 +181,8 @@ class EphemerisBench:
         self._instrument, self._code = instrument, code
         self._objects, self._folder = objects, folder
         self._opened = functools.lru_cache(maxsize=2)(self._open)
+        self._newest: EphemerisCatalogue | None = None
+        self._ahead: Iterator[None] = iter(())
 
     def predict(self, ephemerides: EphemerisCatalogue, visit: int, announced: Announced) -> PredictedSsObjects:
         """Name the known moving objects of an announced visit and store the prediction.
@@ -193,9 +197,9 @@ class EphemerisBench:
         opened = self._opened(ephemerides.file, ephemerides.orbits)
         middle = announced.start_mjd_tai + 0.5 * announced.duration / 86_400.0
         radius = field_radius(load_camera(announced.camera)) / 3600.0 + MARGIN_DEG
-        found = predicted_field(
-            opened, self._code, centre=(announced.ra, announced.dec), radius_deg=radius, mjd_tai=middle
-        )
+        centre = (announced.ra, announced.dec)
+        found = predicted_field(opened, self._code, centre=centre, radius_deg=radius, mjd_tai=middle)
+        self._ahead = opened.ahead(centre)
         return PredictedSsObjects(
             instrument=self._instrument,
             visit=visit,
@@ -209,12 +213,21 @@ class EphemerisBench:
     def open(self, ephemerides: EphemerisCatalogue) -> None:
         """Open a night's ephemerides before they are asked, so that the first visit after a start takes no longer than the others.
 
-        Where they cannot be opened the visit will say so.
+        Where they cannot be opened the visit will say so. What was opened last is not opened again.
         """
+        if ephemerides == self._newest:
+            return
+        self._newest = ephemerides
         try:
-            self._opened(ephemerides.file, ephemerides.orbits)
+            opened = self._opened(ephemerides.file, ephemerides.orbits)
         except NightcastError as error:
             log.warning("ephemerides not opened", day_obs=ephemerides.day_obs, code=error.code, reason=str(error))
+        else:
+            self._ahead = opened.ahead(opposition_of(opened.catalogue, opened.solar_system, observatory(self._code)))
+
+    def work_ahead(self) -> bool:
+        """Make some records of objects near the last field, or near opposition before the first; return whether any are left."""
+        return next(self._ahead, _DONE) is not _DONE
 
     def warm(self, day_obs: int) -> None:
         """Compile, or load from the cache on disk, all that a night calls: build and ask ephemerides of one made-up orbit."""
@@ -251,4 +264,11 @@ def _opened(catalogue: NightCatalogue, rows: NDArray[Any], code: str) -> _Opened
     warm_up(catalogue, solar_system, observatory(code))
     numbers = rows["ss_object_id"].copy()
     order = np.argsort(numbers, kind="stable")
-    return _Opened(catalogue=catalogue, orbits=rows, numbers=numbers[order], order=order, solar_system=solar_system)
+    return _Opened(
+        catalogue=catalogue,
+        orbits=rows,
+        numbers=numbers[order],
+        order=order,
+        solar_system=solar_system,
+        records=OrbitRecords(rows),
+    )

@@ -45,7 +45,12 @@ Step = tuple[NightMopsState, list[Outgoing]]
 
 
 def nightmops_spec(
-    instrument: str, *, build: Build, predict: Predict, opened: Callable[[EphemerisCatalogue], None] = lambda _: None
+    instrument: str,
+    *,
+    build: Build,
+    predict: Predict,
+    opened: Callable[[EphemerisCatalogue], None] = lambda _: None,
+    work_ahead: Callable[[], bool] = lambda: False,
 ) -> StageSpec[NightMopsState]:
     """Return the stage.
 
@@ -58,7 +63,10 @@ def nightmops_spec(
     predict
         Names the moving objects of a visit.
     opened
-        Told, when the stage begins, the newest ephemerides that it has: they can be made ready before a visit asks.
+        Told, when the stage begins and when it has nothing to do, the newest ephemerides that it has: they can be made ready before
+        a visit asks.
+    work_ahead
+        Called when the stage has nothing to do; returns whether there is more. It changes no prediction, only its time.
     """
 
     def handle(state: NightMopsState, incoming: Incoming, now: float) -> Step:
@@ -86,6 +94,11 @@ def nightmops_spec(
         if state.catalogues:
             opened(state.catalogues[-1])
 
+    def idle(state: NightMopsState) -> bool:
+        if state.catalogues:
+            opened(state.catalogues[-1])
+        return work_ahead()
+
     return StageSpec(
         stage="nightmops",
         topics=("visit-events", CATALOGUE_TOPIC),
@@ -93,4 +106,5 @@ def nightmops_spec(
         initial=NightMopsState(),
         state_type=NightMopsState,
         restored=restored,
+        idle=idle,
     )

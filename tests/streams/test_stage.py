@@ -30,6 +30,7 @@ from tests.support.stages import (
     event_of,
     eventually,
     new_topics,
+    passing_spec,
     produce,
     read_events,
     running,
@@ -58,6 +59,12 @@ class Bench:
             registry=self.registry,
             **more,
         )
+
+    def passing(self, **more: Any) -> TransactionalStage[Any]:
+        return self.stage(passing_spec(self.source, self.target, **more))
+
+    def visits(self) -> list[int]:
+        return [event.visit for event in read_events(self.bootstrap, self.target, VisitEvent)]
 
     def send(self, visits: range) -> None:
         produce(self.bootstrap, self.registry, self.source, visits)
@@ -175,6 +182,57 @@ def test_killed_between_writing_and_committing_each_event_counts_once(
     finally:
         child.kill()
     assert bench.results() == expected(40)
+
+
+def test_killed_with_records_and_offsets_on_their_way_each_event_is_passed_once(
+    broker: RunningEngine, bench: Bench, tmp_path: Path
+) -> None:
+    """A stage without a state hands records and offsets over together."""
+    produce(bench.bootstrap, RegistryClient(broker.registry_url), bench.source, range(40))
+    command = [sys.executable, "-m", "tests.support.counting_process", bench.bootstrap, broker.registry_url]
+    command += [bench.source, bench.target, str(tmp_path), "passing"]
+    assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S, check=False).returncode == -signal.SIGKILL
+    assert bench.visits() == []
+    with running(bench.passing()):
+        eventually(lambda: len(bench.visits()) >= 40)
+    assert bench.visits() == list(range(40))
+
+
+def test_records_lost_beside_their_offsets_are_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offsets are in the transaction already when the loss of a record is heard: they must go with it."""
+    stage = bench.passing()
+    delivered = stage._log._delivered
+    losses = iter([True])
+
+    def lose_once(letters: Sequence[Any], receipts: Sequence[Any]) -> Any:
+        found = delivered(letters, receipts)
+        if next(losses, False):
+            receipts[0].error = "lost by the test"
+            receipts[0].delivered(letters[0])
+        return found
+
+    monkeypatch.setattr(stage._log, "_delivered", lose_once)
+    bench.send(range(3))
+    with running(stage):
+        eventually(lambda: len(bench.visits()) >= 3)
+    assert next(losses, False) is False
+    assert bench.visits() == [0, 1, 2]
+
+
+def test_a_stage_works_ahead_when_nothing_is_to_read_and_does_without_where_that_fails(bench: Bench) -> None:
+    calls: list[None] = []
+
+    def idle(_state: None) -> bool:
+        calls.append(None)
+        if len(calls) > 3:
+            raise RuntimeError("broken by the test")
+        return True
+
+    with running(bench.passing(idle=idle)):
+        eventually(lambda: len(calls) > 4)
+        bench.send(range(2))
+        eventually(lambda: len(bench.visits()) == 2)
+    assert bench.visits() == [0, 1]
 
 
 def test_abort_reads_again_from_the_last_commit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,17 +358,10 @@ def test_timer_writes_in_transactions(bench: Bench) -> None:
 
 
 def test_processes_of_a_shared_stage_divide_the_partitions(bench: Bench) -> None:
-    plain = counting_spec("sharing", bench.source, bench.target)
     assigned: list[Any] = []
-
-    def handle(state: None, incoming: Incoming, now: float) -> Any:
-        return None, [Outgoing(topic=bench.target, key="k", record=incoming.record)]
-
-    spec: StageSpec[Any] = replace(
-        plain,
-        handle=handle,
-        initial=None,
-        state_type=None,
+    spec = passing_spec(
+        bench.source,
+        bench.target,
         shared=True,
         group=f"group-{bench.target}",
         restored=lambda state, places: assigned.append(places),

@@ -1,4 +1,4 @@
-"""The counting stage as a process: ``python -m tests.support.counting_process BOOTSTRAP REGISTRY SOURCE TARGET FAULTS CRASH``."""
+"""The counting stage, or the passing one where that shall crash, as a process: ``python -m tests.support.counting_process BOOTSTRAP REGISTRY SOURCE TARGET FAULTS CRASH``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from pathlib import Path
 from infra.faults import CrashPoints
 from infra.registry.client import RegistryClient
 from streams.stage import TransactionalStage
-from tests.support.stages import counting_spec, started
+from tests.support.stages import counting_spec, passing_spec, started
 
 
 def main() -> int:
     """Run until asked to end, or until a call of the client hangs; return the exit code."""
     bootstrap, registry, source, target, faults, crash = sys.argv[1:]
     stage = TransactionalStage(
-        counting_spec("counting", source, target, batch=7),
+        passing_spec(source, target, batch=7)
+        if crash == "passing"
+        else counting_spec("counting", source, target, batch=7),
         name=target,
         bootstrap=bootstrap,
         registry=RegistryClient(registry),

@@ -28,6 +28,7 @@ __all__ = [
     "eventually",
     "event_of",
     "new_topics",
+    "passing_spec",
     "produce",
     "read_events",
     "running",
@@ -85,6 +86,24 @@ def counting_spec(stage: str, source: str, target: str, **more: Any) -> StageSpe
         state_type=Count,
         decode=decode,
         refused_to=lambda _: "dlq.visit-events",
+        **more,
+    )
+
+
+def passing_spec(source: str, target: str, **more: Any) -> StageSpec[None]:
+    """Return a stage without a state that writes each event on."""
+
+    def handle(state: None, incoming: Incoming, now: float) -> tuple[None, list[Outgoing]]:
+        return None, [Outgoing(topic=target, key="k", record=incoming.record)]
+
+    counting = counting_spec("passing", source, target)
+    return StageSpec(
+        stage="passing",
+        topics=(source,),
+        handle=handle,
+        initial=None,
+        decode=counting.decode,
+        refused_to=counting.refused_to,
         **more,
     )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.coordinates import BarycentricMeanEcliptic, Galactic, SkyCoord
+from astropy.coordinates import BarycentricMeanEcliptic, Galactic, SkyCoord, get_sun
+from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,6 +127,29 @@ def test_nothing_is_missed_beside_the_sun_or_beside_the_earth() -> None:
         for k in built.object_id - 1:
             rows = around(built, truth.ra_deg[k], truth.dec_deg[k], 0.05, mjd)
             assert k + 1 in rows["ssObjectId"]
+
+
+def test_rings_about_a_place_hold_all_near_it_and_each_once(night: nightly.NightCatalogue) -> None:
+    rings = list(nightly_query.objects_around(night, ra_deg=12.0, dec_deg=3.0))
+    bucket = night.object_id[night.offsets[-1] :].tolist()
+    inside: set[int] = set()
+    for number, ring in enumerate(rings, 1):
+        new = set(ring.tolist()) - set(bucket)
+        assert len(new) == len(ring) - len(bucket)
+        assert not new & inside
+        inside |= new
+        if number in (1, len(rings)):
+            near = around(night, 12.0, 3.0, 3.0 * number - 1.0, MID, every=True)
+            assert len(near) > 0
+            assert set(near["ssObjectId"].tolist()) <= inside | set(bucket)
+    assert len(inside) < len(night) // 2
+
+
+def test_opposition_is_where_the_sun_is_not(night: nightly.NightCatalogue) -> None:
+    ra, dec = nightly_query.opposition_of(night, SYSTEM, RUBIN)
+    sun = get_sun(Time(MID, format="mjd", scale="tai"))
+    away = SkyCoord(ra * u.deg, dec * u.deg).separation(SkyCoord(sun.ra, sun.dec)).deg
+    assert away > 179.9
 
 
 def test_every_vector_and_angle_is_consistent(night: nightly.NightCatalogue) -> None:

@@ -115,6 +115,25 @@ def test_ephemerides_that_cannot_be_opened_do_not_hinder_the_start(site: Site) -
         site.bench.predict(lost, visit.visit, site.announced(visit))
 
 
+def test_work_ahead_ends_and_changes_no_prediction(site: Site, tmp_path: Path) -> None:
+    ahead = EphemerisBench("Sim", "X05", objects=site.objects, folder=tmp_path)
+    assert not ahead.work_ahead()
+    ahead.open(site.catalogue)
+    visit = site.visits[0]
+    steps = [0, 0]
+    for stage in range(2):
+        while ahead.work_ahead():
+            steps[stage] += 1
+        prediction = ahead.predict(site.catalogue, visit.visit, site.announced(visit))
+        assert prediction == site.bench.predict(site.catalogue, visit.visit, site.announced(visit))
+    assert min(steps) > 0
+    assert ahead.work_ahead()
+    while ahead.work_ahead():
+        continue
+    ahead.open(site.catalogue)
+    assert not ahead.work_ahead()
+
+
 def test_no_orbits_are_an_empty_prediction(site: Site) -> None:
     catalogue = site.build(site.rows[:0])
     assert catalogue.count == 0

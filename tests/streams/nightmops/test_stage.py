@@ -110,3 +110,22 @@ def test_the_last_nights_are_kept_and_the_state_survives_storage() -> None:
         bench.take(catalogue(NIGHT + day))
     assert [one.day_obs for one in bench.state.catalogues] == [NIGHT + day for day in range(4, 8)]
     assert avro.decode(NightMopsState, avro.encode(bench.state)) == bench.state
+
+
+def test_what_is_newest_is_opened_and_worked_on_when_nothing_is_to_do() -> None:
+    opened: list[int] = []
+    bench = Bench()
+    spec = nightmops_spec(
+        "Sim",
+        build=bench.build,
+        predict=bench.predict,
+        opened=lambda ephemerides: opened.append(ephemerides.day_obs),
+        work_ahead=lambda: len(opened) < 2,
+    )
+    assert spec.idle is not None
+    assert spec.idle(NightMopsState())
+    assert opened == []
+    state = NightMopsState().with_catalogue(catalogue(NIGHT)).with_catalogue(catalogue(NIGHT - 1))
+    assert spec.idle(state)
+    assert not spec.idle(state)
+    assert opened == [NIGHT, NIGHT]
