@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
@@ -33,12 +34,16 @@ from tests.support.timing import Measured
 __all__ = ["measure"]
 
 SIZES = {"1 M": 1_000_000}
-VISITS = 120
+VISITS = 60
 DAY_OBS, CODE, INSTRUMENT = 20251121, "X05", "NightcastSim"
-FIELDS = np.arange(VISITS // 2) * 2.4 - 12.0
-"""Right ascensions on the ecliptic about opposition; each field is visited twice, as a survey does."""
+FIELDS = tuple((np.arange(VISITS // 2) * 4.4 - 12.0).tolist())
+"""Right ascensions on the ecliptic up to opposition and beyond; each field is visited twice, as a survey does."""
 
-PAUSE_S = 0.15
+FAR_FIELDS = (160.0, 280.0, 220.0, 310.0, 190.0, 250.0)
+"""Each farther from all before it than the stage works ahead."""
+
+PAUSE_S = 2.0
+"""Between visits; a survey leaves half a minute and more."""
 
 PATIENCE_S = 900.0
 """How long the first visit of a night may take: it builds the night's ephemerides."""
@@ -52,15 +57,15 @@ def measure() -> Iterator[Measured]:
             _import(settings, size)
             with _Desk(settings) as desk:
                 with _stage(settings):
-                    row, usual = _latencies(name, desk)
-                    yield row
+                    rows = list(_latencies(name, desk))
+                    yield from rows
                 with _stage(settings):
                     seconds, _ = desk.visit(200.0, 60.0, mid_night_of(DAY_OBS, CODE))
                 yield Measured(
                     what=f"first visit after a restart of the stage, {name} objects",
                     ours_s=seconds,
                     peer="field announced again",
-                    peer_s=usual,
+                    peer_s=rows[0].peer_s,
                     note="wall time; a field with few objects; code and ephemerides are loaded before the stage is ready",
                 )
 
@@ -131,6 +136,13 @@ class _Desk:
         assert prediction.visit == event.visit
         return seconds, prediction
 
+    def look(self, ra: float, mjd_tai: float) -> tuple[float, int]:
+        """Announce a field on the ecliptic when the stage had its time; return the seconds and how many objects it has."""
+        time.sleep(PAUSE_S)
+        dec = float(np.degrees(np.arctan(np.tan(np.radians(23.44)) * np.sin(np.radians(ra)))))
+        seconds, prediction = self.visit(ra % 360.0, dec, mjd_tai)
+        return seconds, prediction.count
+
     def _next(self, started: float) -> bytes:
         while time.perf_counter() - started < PATIENCE_S:
             message = self._consumer.poll(0.5)
@@ -140,27 +152,30 @@ class _Desk:
         raise TimeoutError("No prediction came.")
 
 
-def _latencies(name: str, desk: _Desk) -> tuple[Measured, float]:
+def _latencies(name: str, desk: _Desk) -> Iterator[Measured]:
     middle = mid_night_of(DAY_OBS, CODE)
     built, _ = desk.visit(200.0, 70.0, middle - 0.2)
-    fresh: list[float] = []
-    again: list[float] = []
-    counts: list[int] = []
-    for number, ra in enumerate(FIELDS):
-        dec = float(np.degrees(np.arctan(np.tan(np.radians(23.44)) * np.sin(np.radians(ra)))))
-        for latencies in (fresh, again):
-            seconds, prediction = desk.visit(float(ra) % 360.0, dec, middle - 0.15 + 0.003 * number)
-            latencies.append(seconds)
-            counts.append(prediction.count)
-            time.sleep(PAUSE_S)
-    (p50, p95), (usual, rarely) = (np.percentile(latencies, [50, 95]) for latencies in (fresh, again))
-    row = Measured(
-        what=f"announced visit to committed prediction, {name} objects, field not seen before",
-        ours_s=float(p50),
-        peer="field announced again",
-        peer_s=float(usual),
-        note=f"wall time, median of {len(fresh)} visits each; 95th percentile {1e3 * p95:.0f} and {1e3 * rarely:.0f} ms; "
-        f"{min(counts):,} to {max(counts):,} objects a field on the ecliptic; load of the machine {os.getloadavg()[0]:.0f} on "
-        f"{os.cpu_count()} cores; the night's first visit, which builds from the orbit store, {built:.0f} s",
+    desk.look(FIELDS[0] - 4.4, middle - 0.2)
+    looks = [
+        [desk.look(ra, middle - 0.15 + 0.006 * k + later) for later in (0.0, 0.002)] for k, ra in enumerate(FIELDS)
+    ]
+    far = [desk.look(ra, middle + 0.1) for ra in FAR_FIELDS]
+    (new, of_new), (again, of_again), (jump, _) = (
+        np.percentile([seconds for seconds, _ in some], [50, 95])
+        for some in ([first for first, _ in looks], [second for _, second in looks], far)
     )
-    return row, float(usual)
+    counts = [count for pair in looks for _, count in pair]
+    note = (
+        f"wall time, median of {len(looks)} visits each; 95th percentile {1e3 * of_new:.0f} and {1e3 * of_again:.0f} ms; "
+        f"{min(counts):,} to {max(counts):,} objects a field on the ecliptic; {PAUSE_S:.0f} s between visits; load of the machine "
+        f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
+    )
+    what = f"announced visit to committed prediction, {name} objects"
+    row = functools.partial(Measured, peer="field announced again", peer_s=float(again))
+    yield row(what=f"{what}, field beside the last", ours_s=float(new), note=note)
+    yield row(
+        what=f"{what}, field far from all before",
+        ours_s=float(jump),
+        note=f"median of {len(far)}, {min(c for _, c in far):,} to {max(c for _, c in far):,} objects a field; the night's first "
+        f"visit, which builds from the orbit store, {built:.0f} s",
+    )
