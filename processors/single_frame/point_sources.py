@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.single_frame.psf import PsfModel, polynomial_terms
+from processors.single_frame.shapes import SHAPE_FIELDS, measure_shapes
 from processors.single_frame.splines import taps
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "add_stamps",
     "deblended_fluxes",
     "fit_stamps",
+    "model_traces",
     "place_sources",
     "psf_fluxes",
     "refit_stamps",
@@ -53,6 +55,31 @@ def place_sources(psf: PsfModel, positions: _Positions) -> PointSources:
     stamps = np.empty((len(x), psf.size, psf.size), np.float32)
     render_stamps(psf.splines, terms, (column - x, row - y), stamps)
     return PointSources(stamps=stamps, column=column, row=row)
+
+
+def model_traces(psf: PsfModel, positions: _Positions) -> NDArray[np.float64]:
+    """Return the trace of the adaptive moments of the PSF at positions, measured as those of sources are.
+
+    Parameters
+    ----------
+    psf
+        The model.
+    positions
+        x and y, none of which may be NaN.
+
+    Returns
+    -------
+    ndarray
+        ixx + iyy in pixels squared, NaN where the moments fail.
+    """
+    placed = place_sources(psf, positions)
+    half, numbers = psf.size // 2, np.arange(len(placed.stamps))
+    column = half + positions[0] - placed.column
+    row = numbers * psf.size + half + positions[1] - placed.row
+    strip = placed.stamps.reshape(-1, psf.size)
+    shapes = measure_shapes(strip, np.ones_like(strip), (column, row), psf.fwhm)
+    xx, yy = (shapes[:, SHAPE_FIELDS.index(name)] for name in ("ixx", "iyy"))
+    return np.asarray(xx + yy)
 
 
 def psf_fluxes(

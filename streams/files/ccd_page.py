@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from processors.detector import DetectorProducts
 from processors.differencing.planes import DROPPED_CENTRE, has_plane
 from processors.differencing.snap_consistency import MOTION_SIGMAS, SnapPresence
+from processors.single_frame.point_sources import model_traces
 
 __all__ = ["write_page"]
 
@@ -86,7 +87,7 @@ def _matched(products: DetectorProducts, references: NDArray[np.void]) -> dict[s
         "offset": -2.5 * np.log10(sources["psf_flux"].astype(np.float64) / flux),
         "colour": _colour(references[rows]),
         "chi2": sources["psf_chi2"],
-        "size_ratio": sources["size_ratio"],
+        "size": sources["ixx"] + sources["iyy"],
         "psf_star": sources["psf_star"],
         "significance": sources["significance"],
     }
@@ -220,10 +221,9 @@ def _averaged(
 
 def _psf(axes: Axes, products: DetectorProducts, matched: dict[str, NDArray[Any]]) -> None:
     used = matched["psf_star"].astype(bool)
-    points = axes.scatter(
-        matched["x"][used], matched["y"][used], c=100 * (matched["size_ratio"][used] - 1), cmap="coolwarm", s=14,
-        vmin=-3, vmax=3,
-    )  # fmt: skip
+    x, y = (matched[name][used].astype(np.float64) for name in ("x", "y"))
+    excess = matched["size"][used] / model_traces(products.image.psf, (x, y)) - 1
+    points = axes.scatter(x, y, c=100 * excess, cmap="coolwarm", s=14, vmin=-3, vmax=3)
     axes.figure.colorbar(points, label="size over model, per cent")
     fwhm, stars = products.metrics["psf_fwhm_pixels"], int(products.metrics["psf_stars"])
     axes.set(

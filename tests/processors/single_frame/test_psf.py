@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from processors.errors import InputError
 from processors.single_frame.errors import TooFewStarsError
-from processors.single_frame.point_sources import psf_fluxes, subtract_sources
+from processors.single_frame.point_sources import model_traces, psf_fluxes, subtract_sources
 from processors.single_frame.psf import PsfModel
 from processors.single_frame.psf_fit import cut_stamps, fit_psf, order_for, stamp_half
+from processors.single_frame.shapes import measure_shapes
 from processors.single_frame.splines import shift_stamps
 from processors.single_frame.stars import Candidates, select_stars, size_locus
 from tests.support.scenes import draw_stars, moffat
@@ -63,6 +64,18 @@ def test_the_psf_of_a_varying_field_is_found(count: int, size: float, flux: floa
         assert stamp.sum() == pytest.approx(1, abs=1e-5)
         assert windowed_trace(stamp) == pytest.approx(windowed_trace(truth), rel=size)
         assert (stamp * truth).sum() / (stamp**2).sum() == pytest.approx(truth.sum(), abs=flux)
+
+
+def test_sizes_of_the_model_are_those_of_stars_everywhere() -> None:
+    field = star_field(121, 8, trend=0.1)
+    x, y, _, image, variance = field
+    shapes = measure_shapes(image, variance, (x, y), 4.0)
+    traces = shapes[:, 4] + shapes[:, 5]
+    ratio = traces / model_traces(fit(field), (x, y))
+    left, right = x < 200, x > 400
+    assert np.median(traces[right]) > 1.08 * np.median(traces[left])
+    assert np.median(ratio[left]) == pytest.approx(1.0, abs=0.006)
+    assert np.median(ratio[right]) == pytest.approx(1.0, abs=0.006)
 
 
 def test_masked_pixels_and_a_galaxy_do_not_bend_the_psf() -> None:
