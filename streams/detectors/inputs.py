@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from infra.fits_io import read_masters, read_raw, read_refcat, read_template
@@ -26,7 +27,7 @@ from schemas import avro
 from schemas.camera import Detector
 from schemas.raw import MasterCalibrations
 from schemas.tables import Claim, Table
-from streams.detectors.keeping import Kept
+from streams.detectors.keeping import array_bytes
 from streams.inputs import read_manifest
 
 __all__ = ["JobInputs"]
@@ -49,8 +50,8 @@ class JobInputs:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._manifest = functools.lru_cache(maxsize=2)(functools.partial(read_manifest, objects))
-        self._masters = Kept(self._read_masters, KEPT_BYTES)
-        self._template = Kept(self._read_template, KEPT_BYTES)
+        self._masters = cached(_bounded())(self._read_masters)
+        self._template = cached(_bounded())(self._read_template)
         self._references = functools.lru_cache(maxsize=2)(self._read_references)
 
     def raws(self, claims: tuple[Claim, ...], detector: Detector) -> list[RawFrame]:
@@ -117,6 +118,11 @@ class JobInputs:
         del data
         gc.collect()  # an open FITS file is a cycle that holds the file's bytes
         return template
+
+
+def _bounded() -> LRUCache[Any, Any]:
+    """What was longest unused goes; what alone is larger than the bound is not kept at all."""
+    return LRUCache(maxsize=KEPT_BYTES, getsizeof=array_bytes)
 
 
 def _template_info(entry: dict[str, Any]) -> TemplateInfo:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import json
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import pytest
+from astropy.io import fits
 
-from streams.detectors.keeping import Kept, array_bytes
+from infra.objects import ObjectStore
+from streams.detectors.inputs import JobInputs
+from streams.detectors.keeping import array_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,39 +33,29 @@ def test_bytes_of_arrays_are_counted_however_deep() -> None:
     assert array_bytes({"a": [part(100), (part(10), None)], "b": "text"}) == 550
 
 
-def test_what_is_used_stays_and_the_longest_unused_goes() -> None:
-    read: list[str] = []
-
-    def values(name: str, count: int) -> Part:
-        read.append(name)
-        return part(count)
-
-    kept = Kept(values, 1100)
-    first = kept("a", 100)
-    kept("b", 100)
-    assert kept("a", 100) is first
-    kept("c", 100)
-    assert kept("a", 100) is first
-    kept("b", 100)
-    assert read == ["a", "b", "c", "b"]
+def masters_of(side: int) -> bytes:
+    """Return a file of masters with a bias of a size."""
+    file = io.BytesIO()
+    bias = fits.ImageHDU(np.zeros((side, side), np.float32), name="BIAS")
+    fits.HDUList([fits.PrimaryHDU(), bias]).writeto(file)
+    return file.getvalue()
 
 
-def test_what_is_kept_and_what_is_read_never_pass_the_bound_together() -> None:
-    alive: list[int] = []
-    kept: Kept[Part]
-
-    def values(count: int, number: int) -> Part:
-        alive.append(sum(array_bytes(value) for value in kept._values.values()))
-        return part(count)
-
-    kept = Kept(values, 1600)
-    for number in range(6):
-        kept(100, number)
-    assert max(alive) == 1000
-
-
-def test_what_alone_is_larger_than_the_bound_is_read_each_time_and_drives_nothing_out() -> None:
-    kept = Kept(lambda count, number: part(count), 1600)
-    small = kept(100, 0)
-    assert kept(1000, 1) is not kept(1000, 1)
-    assert kept(100, 0) is small
+def test_masters_are_kept_up_to_a_bound_and_larger_ones_read_for_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three of 40 kB two fit into 100 kB; one of 160 kB is never kept, and drives nothing out."""
+    monkeypatch.setattr("streams.detectors.inputs.KEPT_BYTES", 100_000)
+    objects = ObjectStore.memory()
+    masters = {str(n): asdict(objects.put(masters_of(100) + bytes(2880 * n))) for n in range(3)}
+    masters["3"] = asdict(objects.put(masters_of(200)))
+    release = objects.put(json.dumps({"masters": masters}).encode()).sha256
+    inputs = JobInputs(objects)
+    first = inputs.masters(release, 0, "r")
+    inputs.masters(release, 1, "r")
+    assert inputs.masters(release, 0, "r") is first
+    second = inputs.masters(release, 2, "r")
+    assert inputs.masters(release, 3, "r") is not inputs.masters(release, 3, "r")
+    assert inputs.masters(release, 0, "r") is first
+    assert inputs.masters(release, 2, "r") is second
+    again = inputs.masters(release, 1, "r")
+    assert inputs.masters(release, 1, "r") is again
+    assert inputs.masters(release, 0, "r") is not first
