@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from processors.differencing.errors import InvalidImageError
+from processors.moments import weighted_sums
 
 __all__ = ["ConstantPsf", "PsfGrid", "PsfModel", "adaptive_moments", "render_psf", "resize_psf", "spline_weights"]
 
 _RELAXATION = 1.8
 """Step of the moments' iteration over the plain one's, after two plain ones: for a Gaussian twice the step lands at once."""
+
+WEIGHT_CHI2 = 25.0
+"""Squared radius, in the weight's own sigmas, to which moments are summed."""
 
 Pixels = NDArray[Any]
 
@@ -258,7 +262,7 @@ def adaptive_moments(image: Any, x: float, y: float, start: float, limit: float)
         det = xx * yy - xy * xy
         if not (det > 0.01 and xx > 0 and yy > 0 and max(xx, yy) < limit * limit):
             return xx, yy, xy, False
-        total, mxx, myy, mxy = _weighted_sums(image, x, y, (xx, yy, xy))
+        total, mxx, myy, mxy = weighted_sums(image, (x, y), (xx, yy, xy), WEIGHT_CHI2)
         if total == 0.0:
             return xx, yy, xy, False
         nxx, nyy, nxy = 2 * mxx / total, 2 * myy / total, 2 * mxy / total
@@ -281,40 +285,3 @@ def _lengthened(old: Any, new: Any) -> Any:
         old[1] + _RELAXATION * (new[1] - old[1]),
         old[2] + _RELAXATION * (new[2] - old[2]),
     )
-
-
-@njit(cache=True)
-def _weighted_sums(image: Any, x: float, y: float, ellipse: Any) -> Any:
-    """Return light and its second moments under a Gaussian out to five sigmas; along a row the weight follows by two products a pixel."""
-    xx, yy, xy = ellipse
-    det = xx * yy - xy * xy
-    a = yy / det
-    q, reach = np.exp(-a), 5.0 * np.sqrt(yy)
-    total, mxx, myy, mxy = 0.0, 0.0, 0.0, 0.0
-    for r in range(max(0, int(np.ceil(y - reach))), min(image.shape[0], int(np.floor(y + reach)) + 1)):
-        dy = r - y
-        b, c = -2 * xy * dy / det, xx * dy * dy / det
-        inside = b * b - 4 * a * (c - 25.0)
-        if inside <= 0.0:
-            continue
-        low, high = (-b - np.sqrt(inside)) / (2 * a), (-b + np.sqrt(inside)) / (2 * a)
-        first, last = max(0, int(np.ceil(x + low))), min(image.shape[1], int(np.floor(x + high)) + 1)
-        if first >= last:
-            continue
-        dx = first - x
-        weight = np.exp(-0.5 * (a * dx * dx + b * dx + c))
-        ratio = np.exp(-0.5 * (a * (2 * dx + 1) + b))
-        light, by_x, by_xx = 0.0, 0.0, 0.0
-        for p in range(first, last):
-            dx = p - x
-            w = weight * image[r, p]
-            weight *= ratio
-            ratio *= q
-            light += w
-            by_x += w * dx
-            by_xx += w * dx * dx
-        total += light
-        mxx += by_xx
-        myy += light * dy * dy
-        mxy += by_x * dy
-    return total, mxx, myy, mxy

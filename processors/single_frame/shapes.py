@@ -6,6 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.moments import weighted_sums
+
 __all__ = ["SHAPE_FIELDS", "measure_shapes", "window_shapes"]
 
 SHAPE_FIELDS = ("x", "y", "x_err", "y_err", "ixx", "iyy", "ixy", "ok")
@@ -118,7 +120,7 @@ def _moments(image: NDArray[np.float32], centre: tuple[float, float], sigma: flo
     for turn in range(MOMENT_ROUNDS):
         if not (xx * yy - xy * xy > 0.05 and 0.2 < xx < 400.0 and 0.2 < yy < 400.0):
             return np.nan, np.nan, np.nan, False
-        total, sxx, syy, sxy = _weighted_sums(image, centre, (xx, yy, xy))
+        total, sxx, syy, sxy = weighted_sums(image, centre, (xx, yy, xy), EDGE_CHI2)
         if not total > 0.0:
             return np.nan, np.nan, np.nan, False
         step_xx, step_yy, step_xy = 2 * sxx / total - xx, 2 * syy / total - yy, 2 * sxy / total - xy
@@ -133,41 +135,3 @@ def _moments(image: NDArray[np.float32], centre: tuple[float, float], sigma: flo
         if done:
             return xx, yy, xy, True
     return xx, yy, xy, False
-
-
-@numba.njit(cache=True)
-def _weighted_sums(
-    image: NDArray[np.float32], centre: tuple[float, float], ellipse: tuple[float, float, float]
-) -> tuple[float, float, float, float]:
-    """Light and its second moments under an elliptical Gaussian; along a row the weight follows by two products a pixel."""
-    rows, columns = image.shape
-    x, y = centre
-    xx, yy, xy = ellipse
-    determinant = xx * yy - xy * xy
-    a = yy / determinant
-    q = np.exp(-a)
-    reach = np.sqrt(EDGE_CHI2 * yy)
-    total, sxx, syy, sxy = 0.0, 0.0, 0.0, 0.0
-    for j in range(max(0, int(np.ceil(y - reach))), min(rows, int(np.floor(y + reach)) + 1)):
-        dy = j - y
-        b, c = -2 * xy * dy / determinant, xx * dy * dy / determinant
-        inside = b * b - 4 * a * (c - EDGE_CHI2)
-        if inside <= 0.0:
-            continue
-        low, high = (-b - np.sqrt(inside)) / (2 * a), (-b + np.sqrt(inside)) / (2 * a)
-        x0, x1 = max(0, int(np.ceil(x + low))), min(columns, int(np.floor(x + high)) + 1)
-        if x0 >= x1:
-            continue
-        first = x0 - x
-        weight = np.exp(-0.5 * (a * first * first + b * first + c))
-        ratio = np.exp(-0.5 * (a * (2 * first + 1) + b))
-        for i in range(x0, x1):
-            dx = i - x
-            light = weight * image[j, i]
-            weight *= ratio
-            ratio *= q
-            total += light
-            sxx += light * dx * dx
-            syy += light * dy * dy
-            sxy += light * dx * dy
-    return total, sxx, syy, sxy
