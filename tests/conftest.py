@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.clusters import Cluster, open_cluster
 from tests.support.engine import RunningEngine, running_engine
 
 for _name in [name for name in os.environ if name.startswith("NIGHTCAST_")]:
     del os.environ[_name]  # the settings of whoever runs the tests are not those of the tests
+
+settings.register_profile(
+    "no clock", deadline=None
+)  # a kernel that is compiled or loaded takes the first example's time
+settings.load_profile("no clock")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     from tests.support.compile_once import compile_once
