@@ -70,8 +70,8 @@ class VisitScene:
         error = np.sqrt(float(np.median(science.variance[::5, ::5])) / np.sum(psf**2))
         return float(31.4 - 2.5 * np.log10(5 * error))
 
-    def lone_stars(self) -> NDArray[np.int64]:
-        """Rows of the static table: stars on the CCD without anything brighter within 10 pixels, none that varies."""
+    def lone_stars(self, share: float = 1.0) -> NDArray[np.int64]:
+        """Rows of the static table: stars on the CCD that do not vary, without anything of that share of their flux within 10 pixels."""
         truth, (rows, columns) = self.scene.truth, self.combined.image.shape
         static, changes = truth.static, truth.changes
         x, y = static["x"], static["y"]
@@ -79,10 +79,10 @@ class VisitScene:
         good[changes["host"][changes["host"] >= 0]] = False
         places = np.column_stack([np.append(x, changes["x"]), np.append(y, changes["y"])])
         flux = np.append(static["flux"], np.maximum(changes["flux"], 0))
-        for one, other in cKDTree(places).query_pairs(10.0):
-            fainter = one if flux[one] <= flux[other] else other
-            if fainter < len(good):
-                good[fainter] = False
+        pairs = cKDTree(places).query_pairs(10.0, output_type="ndarray")
+        for star, near in (pairs.T, pairs.T[::-1]):
+            spoiled = star[flux[near] >= share * flux[star]]
+            good[spoiled[spoiled < len(good)]] = False
         trails = changes[np.isin(changes["kind"], ["trail", "glint"])]
         for trail in trails:
             good &= np.hypot(x - trail["x"], y - trail["y"]) > trail["length_arcsec"] / 0.4 + 15

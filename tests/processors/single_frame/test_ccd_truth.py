@@ -106,10 +106,10 @@ def test_fluxes_in_psf_and_aperture_are_true_down_to_faint_stars(
     static, magnitude, sources = scene.scene.truth.static, scene.magnitudes, calibrated.sources
     clean = sources[(sources["mask"] & (MaskPlane.SAT | MaskPlane.BAD)) == 0]
     tree = cKDTree(np.column_stack([clean["x"], clean["y"]]))
-    rows = scene.lone_stars()
+    # What is too faint or too near to be known is light in a star's aperture: half a percent of faint ones' in the mean, on seeds 1-4, 11-14.
+    rows = scene.lone_stars(share=0.003)
     distance, index = tree.query(np.column_stack([static["x"][rows], static["y"][rows]]))
-    # On seeds 11 to 14 apertures hold 0.5 +- 0.1 % too much about faint stars, PSF fluxes 0.16 +- 0.05 %.
-    for low, high, least, wide in ((16.0, 19.0, 0.002, 0.002), (19.0, 22.0, 0.004, 0.006)):
+    for low, high, least in ((16.0, 19.0, 0.002), (19.0, 22.0, 0.004)):
         taken = (distance < 1) & (magnitude[rows] > low) & (magnitude[rows] < high)
         measured, true = clean[index[taken]], static["flux"][rows[taken]]
         for name in ("psf_flux", "aperture_flux"):
@@ -117,7 +117,7 @@ def test_fluxes_in_psf_and_aperture_are_true_down_to_faint_stars(
             kept = np.abs(bias - np.median(bias)) < 5 * error + 0.02
             weight = 1 / (error[kept] ** 2 + 0.003**2)
             mean, noise = np.average(bias[kept], weights=weight), 1 / np.sqrt(weight.sum())
-            assert abs(mean) < (wide if name == "aperture_flux" else least) + 2.5 * noise, (name, low)
+            assert abs(mean) < least + 2.5 * noise, (name, low)
 
 
 def test_the_zero_point_is_true_to_three_millimagnitudes(scene: VisitScene, calibrated: CalibratedImage) -> None:
