@@ -10,17 +10,17 @@ from typing import Any
 from confluent_kafka import Message
 
 from infra.reading import headers_of, place_of, read_to_end
-from schemas import avro
 from schemas.errors import UndecodableEventError
 from schemas.events import AssociationDecision, LateResult, ReadoutEnded, VisitClosed, VisitEvent
 from schemas.ids import day_obs_of
 from schemas.topics import topic
-from schemas.wire import frame, unframe
+from schemas.wire import unframe
 from streams.event_log import append_time
 from streams.replay.compare import Comparison, Key, Log, collect, compare_topic, latency_shift
 from streams.replay.corrections import too_late
 from streams.replay.errors import ReplayError
 from streams.replay.readable import readable
+from streams.replay.versions import Versions, read_versions
 
 __all__ = ["COMPARED", "RunLogs", "compare_runs", "read_run"]
 
@@ -58,9 +58,6 @@ class RunLogs:
     """Alert id to the seconds from the last end of read-out to the alert, both by the broker's clock."""
 
 
-_NOTHING = frame(0, b"")
-
-
 def compare_runs(first: RunLogs, second: RunLogs) -> Comparison:
     """Compare two runs topic by topic.
 
@@ -94,12 +91,16 @@ def read_run(bootstrap: str, nights: Collection[int] = ()) -> RunLogs:
         When the cluster lacks a topic.
     KafkaUnavailableError
         When it does not answer.
+    ReplayError
+        When it holds an accepted result that today's code cannot read.
     """
-    accepted, readouts = _visits(bootstrap)
-    late = too_late((event for _, event in _events(bootstrap, "association-log", AssociationDecision)), nights)
+    versions = read_versions(bootstrap)
+    accepted, readouts = _visits(bootstrap, versions)
+    decisions = _events(bootstrap, versions, "association-log", AssociationDecision)
+    late = too_late((event for _, event in decisions), nights)
     logs = {}
     for name in COMPARED[:-1]:
-        records = _records(bootstrap, name, nights, accepted if name == "detector-results" else None, late)
+        records = _records(bootstrap, versions, name, nights, accepted if name == "detector-results" else None, late)
         logs[name] = collect(records, versions=name in _VERSIONED)
     alerts: list[tuple[Key, bytes]] = []
     latencies: dict[int, float] = {}
@@ -111,11 +112,11 @@ def read_run(bootstrap: str, nights: Collection[int] = ()) -> RunLogs:
     return RunLogs(logs=logs, latency_s=latencies)
 
 
-def _visits(bootstrap: str) -> tuple[set[tuple[int, int]], dict[int, float]]:
+def _visits(bootstrap: str, versions: Versions) -> tuple[set[tuple[int, int]], dict[int, float]]:
     """Return where accepted results lie, and when the last end of read-out of each visit was logged."""
     accepted: set[tuple[int, int]] = set()
     readouts: dict[int, float] = {}
-    for message, event in _events(bootstrap, "visit-events", VisitEvent):
+    for message, event in _events(bootstrap, versions, "visit-events", VisitEvent):
         if isinstance(event.fact, ReadoutEnded):
             readouts[event.visit] = max(readouts.get(event.visit, 0.0), append_time(message))
         outcomes = event.fact.outcomes if isinstance(event.fact, VisitClosed) else ()
@@ -126,6 +127,7 @@ def _visits(bootstrap: str) -> tuple[set[tuple[int, int]], dict[int, float]]:
 
 def _records(
     bootstrap: str,
+    versions: Versions,
     name: str,
     nights: Collection[int],
     accepted: set[tuple[int, int]] | None,
@@ -137,14 +139,20 @@ def _records(
         if name in _VERSIONED and message.value() is None:
             made_by = _tombstone(message)
             key: Key = (int.from_bytes(message.key() or b"", "big"),)
-        elif (event := _event(message, kind)) is not None:
+            datum = b""
+        elif (event := _event(versions, message, kind)) is not None:
             made_by = event.visit, getattr(event, "sequence", 0)
             key = tuple(getattr(event, field) for field in _KEYS[name])
+            datum = versions.datum(kind, message.value() or b"")
+        elif accepted is not None and place_of(message) in accepted:
+            raise ReplayError(
+                f"An accepted record of {name} cannot be read by this version of Nightcast: {place_of(message)}."
+            )
         else:
             continue
         wanted = (not nights or day_obs_of(made_by[0]) in nights) and made_by not in late
         if wanted and (accepted is None or place_of(message) in accepted):
-            yield key, unframe(message.value() or _NOTHING)[1]
+            yield key, datum
 
 
 def _tombstone(message: Message) -> tuple[int, int]:
@@ -163,17 +171,17 @@ def _alerts(bootstrap: str, nights: Collection[int]) -> Iterator[tuple[int, int,
             yield alert, visit, message
 
 
-def _events(bootstrap: str, name: str, kind: Any) -> Iterator[tuple[Message, Any]]:
+def _events(bootstrap: str, versions: Versions, name: str, kind: Any) -> Iterator[tuple[Message, Any]]:
     """Yield messages with their events; what is no event of the topic is the dead letters' matter."""
     for message in read_to_end(bootstrap, name):
-        event = _event(message, kind)
+        event = _event(versions, message, kind)
         if event is not None:
             yield message, event
 
 
-def _event(message: Message, kind: Any) -> Any:
+def _event(versions: Versions, message: Message, kind: Any) -> Any:
     value = message.value()
     try:
-        return None if value is None else avro.decode(kind, unframe(value)[1])
+        return None if value is None else versions.event(kind, value)
     except UndecodableEventError:
         return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, replace
 from typing import Any
 
+import fastavro
 import pytest
 from typer.testing import CliRunner
 
@@ -13,9 +15,9 @@ from infra import kafka, sal
 from infra.objects import open_object_store
 from infra.registry import RegistryClient
 from infra.topics_admin import create_topics
-from schemas import events, public
+from schemas import avro, events, public
 from schemas.tables import Claim, Table
-from schemas.wire import EventCodec
+from schemas.wire import EventCodec, frame
 from streams.cli.replay import app
 from streams.compose import Wiring
 from streams.replay.errors import ReplayError
@@ -181,6 +183,33 @@ def test_what_daymops_decided_after_the_last_visit_is_not_compared(broker) -> No
     assert [run.logs["diaobjects"].values[closed,] for run in runs[1:]] == [_datum(version), b""]
 
 
+def test_results_from_before_a_field_came_are_compared_by_their_fields(broker) -> None:
+    night, registry = 20280102, RegistryClient(broker.registry_url)
+    visit = night * 100_000 + 1
+    schema = json.loads(avro.schema_text(events.DetectorResult))
+    schema["fields"] = [field for field in schema["fields"] if field["name"] != "snaps"]
+    datum = io.BytesIO()
+    fastavro.schemaless_writer(datum, fastavro.parse_schema(dict(schema)), avro.to_record(result(visit, 1)))
+    identifier = registry.register("detector-results-value", json.dumps(schema))
+    read = []
+    for value in (frame(identifier, datum.getvalue()), result(visit, 1)):
+        produce(broker, "detector-results", [value])
+        place = _last_results(broker)[-1]
+        ref = events.ResultRef(job_id="j", epoch=1, sha256="s", partition=place[0], offset=place[1])
+        outcome = events.DetectorOutcome(detector=0, status=events.OutcomeStatus.SUCCEEDED, result=ref)
+        late = events.LateResult(outcome=outcome, last_readout_mjd_tai=0.0)
+        produce(broker, "visit-events", [visit_event(visit, late)])
+        read.append(read_run(broker.bootstrap, {night}).logs["detector-results"])
+    assert [log.values[visit, 0] for log in read] == [_datum(result(visit, 1))] * 2
+    assert read[1].conflicts == ()
+    produce(broker, "detector-results", [b"\0" + identifier.to_bytes(4) + b"nothing"])
+    place = _last_results(broker)[-1]
+    broken = replace(outcome, result=replace(ref, partition=place[0], offset=place[1]))
+    produce(broker, "visit-events", [visit_event(visit, replace(late, outcome=broken))])
+    with pytest.raises(ReplayError, match="accepted record of detector-results cannot be read"):
+        read_run(broker.bootstrap, {night})
+
+
 def tombstone(broker: Any, object_id: int, visit: int) -> None:
     producer = kafka.producer(broker.bootstrap, client_id="t")
     headers: list[tuple[str, str | bytes | None]] = [("visit", str(visit).encode()), ("sequence", b"0")]
@@ -198,8 +227,6 @@ def _decision() -> events.AssociationDecision:
 
 
 def _datum(event: Any) -> bytes:
-    from schemas import avro
-
     return avro.encode(event)
 
 
