@@ -137,7 +137,9 @@ def parse_raw(raw: RawFile, detector: Detector | None = None) -> RawFrame:
         _check_amplifiers(amplifiers, detector)
         width, height = detector.width, detector.height
     if sum(a.detector.shape[0] * a.detector.shape[1] for a in amplifiers) != width * height:
-        raise WrongShapeError(f"The amplifiers do not tile the {width} x {height} CCD: their DETSECs are wrong.")
+        raise WrongShapeError(
+            f"The amplifiers do not tile the {width} x {height} CCD: one is missing, or their DETSECs are wrong."
+        )
     return RawFrame(exposure=_exposure(raw.header), width=width, height=height, amplifiers=amplifiers)
 
 

@@ -122,7 +122,9 @@ def correct(frame: RawFrame, masters: MasterCalibrations, *, skip: Set[str] = fr
             mask[place] |= np.uint16(_SUSPECT)
     grow_saturation(mask, SATURATION_GROWTH)
     if 1 - planes_share(mask, _SAT | _NO_DATA) < LEAST_USABLE:
-        raise SaturatedDetectorError("Fewer than 5 % of the detector's pixels are neither saturated nor dead.")
+        raise SaturatedDetectorError(
+            "Fewer than 5 % of the detector's pixels are neither saturated, dead, nor without a number."
+        )
     read_noise = {a.name: float(n) for a, n in zip(frame.amplifiers, noises, strict=True)}
     return DetectorImage(image=image, variance=variance, mask=mask, read_noise=read_noise, dead=dead, noisy=noisy)
 
