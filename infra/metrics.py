@@ -7,7 +7,7 @@ the same names count in memory.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from infra.settings import Settings
 from infra.supervisor.report import EngineStatus, ProcessState
 
-__all__ = ["StageMetrics", "empty_metrics_dir", "forget_process", "serve_metrics"]
+__all__ = ["StageMetrics", "empty_metrics_dir", "forget_process", "serve_metrics", "show_completeness"]
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -40,6 +40,21 @@ _LATENCY = Histogram(
     buckets=(0.5, 1, 2, 5, 10, 20, 30, 40, 60, 90, 120, 300),
 )
 _QUEUE = Gauge("nightcast_in_flight", "Work that a stage holds", ["stage"], multiprocess_mode="livesum")
+_INJECTED, _FOUND = (
+    Gauge(
+        f"nightcast_fakes_{what}",
+        f"Fakes {what} on the newest visit of a band, by their signal-to-noise ratio",
+        ["band", "snr"],
+        multiprocess_mode="mostrecent",
+    )
+    for what in ("injected", "found")
+)
+_SNR50 = Gauge(
+    "nightcast_completeness_snr50",
+    "Signal-to-noise ratio at which half of the sources of the newest visit of a band are found",
+    ["band"],
+    multiprocess_mode="mostrecent",
+)
 
 
 class StageMetrics:
@@ -81,6 +96,25 @@ class StageMetrics:
     def in_flight(self, count: int) -> None:
         """Set how much work the stage holds."""
         _QUEUE.labels(self._stage).set(count)
+
+
+def show_completeness(band: str, values: Mapping[str, float]) -> None:
+    """Show the completeness curve of a visit until the next one of its band; figures of other names are passed over.
+
+    Parameters
+    ----------
+    band
+        Filter of the visit.
+    values
+        ``fakes_injected_snr_5.0``, ``fakes_found_snr_5.0`` and so on, and ``fakes_snr50``. A visit without fakes shows nothing.
+    """
+    for gauge, prefix in ((_INJECTED, "fakes_injected_snr_"), (_FOUND, "fakes_found_snr_")):
+        for name in values:
+            level = name.removeprefix(prefix)
+            if level != name and level.replace(".", "", 1).isdigit():
+                gauge.labels(band, level).set(values[name])
+    if "fakes_snr50" in values:
+        _SNR50.labels(band).set(values["fakes_snr50"])
 
 
 def empty_metrics_dir(folder: Path) -> None:

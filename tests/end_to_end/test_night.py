@@ -66,6 +66,12 @@ def test_one_endpoint_has_the_metrics_of_every_stage(night: ObservedNight) -> No
     lines = [line for line in night.metrics.splitlines() if line.startswith("nightcast_")]
     for stage in ("dmcs", "detectors", "association", "alert-assembly", "distribution", "quality"):
         assert any(f'"{stage}"' in line for line in lines), stage
+    injected, found = (
+        sum(float(line.split()[-1]) for line in lines if line.startswith(f"nightcast_fakes_{what}{{"))
+        for what in ("injected", "found")
+    )
+    assert 0 < found < injected
+    assert any(line.startswith("nightcast_completeness_snr50{") for line in lines)
 
 
 def test_down_leaves_no_process_and_is_quick(night: ObservedNight) -> None:
