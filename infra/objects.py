@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ class ObjectStore:
         self._folder = Path(str(backend.prefix)) if isinstance(backend, LocalStore) and backend.prefix else None
         self._fsync = fsync
         self._forcing = ThreadPoolExecutor(1, "fsync")
+        self._storing = ThreadPoolExecutor(1, "store")
 
     @classmethod
     def local(cls, folder: Path, *, fsync: bool = True) -> ObjectStore:
@@ -73,13 +74,17 @@ class ObjectStore:
         ObjectStoreError
             When the store fails otherwise.
         """
-        sha256 = hashlib.sha256(data).hexdigest()
-        key = object_key(sha256)
-        if not self._holds(key, sha256):
-            with _translated("store", key):
-                self._backend.put(key, bytes(data))
-                self._force(key)
-        return Claim(uri=key, sha256=sha256, size=len(data))
+        claim = _claim_on(data)
+        self._store(claim, data)
+        return claim
+
+    def put_aside(self, data: bytes) -> tuple[Claim, Future[None]]:
+        """Begin to store bytes on another thread; return the claim, which holds when the other value has its result.
+
+        That result raises what `put` raises. Who was given the claim must not hear of it before.
+        """
+        claim = _claim_on(data)
+        return claim, self._storing.submit(self._store, claim, data)
 
     def get(self, claim: Claim) -> bytes:
         """Return the bytes of a claim, checked against its hash.
@@ -131,6 +136,12 @@ class ObjectStore:
         except ObjectMissingError:
             return
 
+    def _store(self, claim: Claim, data: bytes | bytearray | memoryview) -> None:
+        if not self._holds(claim.uri, claim.sha256):
+            with _translated("store", claim.uri):
+                self._backend.put(claim.uri, bytes(data))
+                self._force(claim.uri)
+
     def _read(self, key: str) -> bytes:
         with _translated("read", key):
             if self._folder is not None:
@@ -155,6 +166,11 @@ class ObjectStore:
             _force(path)
         finally:
             folder.result()
+
+
+def _claim_on(data: bytes | bytearray | memoryview) -> Claim:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Claim(uri=object_key(sha256), sha256=sha256, size=len(data))
 
 
 def _force(path: Path) -> None:

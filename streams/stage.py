@@ -27,6 +27,8 @@ from schemas.errors import NightcastError, TransientFailure
 from schemas.events import StageState
 from schemas.topics import dead_letter_topic
 from schemas.wire import SchemaSource
+from streams.errors import StageFencedError, StageInterruptedError
+from streams.receipts import AbortRequiredError
 from streams.stage_codec import Incoming, Outgoing, StageCodec, dead_letter
 from streams.transaction import STATE_TOPIC, Delivered, Letter, Place, Read, StageLog, TransactionAbortedError
 
@@ -72,6 +74,12 @@ class StageSpec(Generic[S]):
     idle
         Called with the state when nothing is there to be read, for some milliseconds of work that makes the next message quicker;
         returns whether more is left. It changes neither the state nor what is written.
+    prompt
+        Tells, with the state and an event, whether the event is answered within moments and someone waits for it: the transaction
+        begins while it is handled, instead of after it.
+    settle
+        Called when everything is on its way to Kafka and nothing is committed: finishes what handlers have put off. A failure
+        aborts the transaction and the events are handled again: then a handler must put nothing off, so that it fails itself.
     """
 
     stage: str
@@ -87,6 +95,8 @@ class StageSpec(Generic[S]):
     refused_to: Callable[[str], str] = dead_letter_topic
     restored: Callable[[S, tuple[Place, ...]], None] | None = None
     idle: Callable[[S], bool] | None = None
+    prompt: Callable[[S, Any], bool] | None = None
+    settle: Callable[[], None] | None = None
     batch: int = 200
     tick_s: float = 0.2
     attempts: int = 8
@@ -252,12 +262,15 @@ class TransactionalStage(Generic[S]):
             try:
                 self._accept(*self._handle(read))
                 break
+            except (StageFencedError, StageInterruptedError):
+                raise
             except TransientFailure as error:
                 patient = error.code == "registry_unavailable" or attempt < self._spec.attempts
                 if not patient:
                     self._refuse(read, error, attempt)
                     break
                 _LOGGER.warning("event tried again", attempt=attempt, code=error.code, reason=str(error))
+                self._log.let_go()
                 if self._stop.wait(min(5.0, 0.1 * 2 ** min(attempt, 6))):
                     return False
             except Exception as error:  # whatever one event does, the next one must be handled
@@ -270,6 +283,8 @@ class TransactionalStage(Generic[S]):
     def _handle(self, read: Read) -> tuple[S, list[Letter]]:
         incoming = self._codec.incoming(read)
         with correlate(**_correlation(incoming.record)):
+            if self._spec.prompt is not None and self._spec.prompt(self._state, incoming.record):
+                self._log.begin(self._batch.offsets | {(read.topic, read.partition): read.offset + 1})
             state, outgoing = self._spec.handle(self._state, incoming, self._clock())
             return state, [self._codec.letter(o) for o in outgoing]
 
@@ -288,7 +303,7 @@ class TransactionalStage(Generic[S]):
         batch, now = self._batch, time.monotonic()
         moved = self._state is not self._stored and self._spec.state_type is not None
         quiet_for = now - self._last_commit
-        if not (batch.letters or moved or (batch.offsets and (force or quiet_for > 1.0))):
+        if not (batch.letters or moved or self._log.begun or (batch.offsets and (force or quiet_for > 1.0))):
             return
         snapshot = self._snapshot() if moved else None
         try:
@@ -303,6 +318,11 @@ class TransactionalStage(Generic[S]):
         self._stored, self._batch, self._last_commit = self._state, _Batch(), time.monotonic()
 
     def _before_commit(self) -> None:
+        if self._spec.settle is not None:
+            try:
+                self._spec.settle()
+            except NightcastError as error:
+                raise AbortRequiredError(str(error)) from error
         if self._faults is not None and self._batch.offsets and self._batch.letters:
             read = {f"{t}/{p}": offset for (t, p), offset in sorted(self._batch.offsets.items())}
             committed = {f"{t}/{p}": offset for (t, p), offset in sorted(self._committed.items())}

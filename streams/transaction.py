@@ -1,37 +1,23 @@
-"""One process's place in the log: it reads topics, and writes its outputs, its state and its offsets in one transaction.
-
-Every failure of a transaction is one of three: it passes when the call is repeated, the transaction must be aborted and
-its inputs read again, or the process must end and be started anew. Only this module tells them apart.
-"""
+"""One process's place in the log: it reads topics, and writes its outputs, its state and its offsets in one transaction."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra import kafka
-from infra.errors import KafkaFencedError, KafkaUnavailableError
 from infra.logs import get_logger
 from infra.reading import read_to_end
 from schemas.errors import TransientFailure
-from streams.errors import StageFencedError, StageInterruptedError
-from streams.receipts import AbortRequiredError, Receipt
+from streams.calls import CALL_TIMEOUT_S, Calls
+from streams.errors import StageInterruptedError
+from streams.outbox import STATE_TOPIC, Outbox
+from streams.receipts import AbortRequiredError
 from streams.records import Delivered, Letter, Place, Read, offsets_as_headers, offsets_of_headers, read_of
 
 __all__ = ["STATE_TOPIC", "Delivered", "Letter", "Place", "Read", "StageLog", "TransactionAbortedError"]
-
-STATE_TOPIC = "stage-state"
-"""Compacted topic of every stage's snapshot."""
-
-CALL_TIMEOUT_S = 2.0
-"""One call to the transaction coordinator; it is repeated until the patience is over."""
-
-HUNG_AFTER_S = 15.0
-"""A call that lasts longer never comes back: librdkafka may forget its own time limit when a coordinator vanishes (issue 5456)."""
 
 _LOGGER = get_logger(__name__)
 
@@ -86,14 +72,7 @@ class StageLog:
         self._topics, self._shared, self._state_key = tuple(topics), shared, state_key
         self._positions: dict[Place, int] = {}
         self._from_beginning = from_beginning
-        self._patience_s, self._stopping = patience_s, stopping
-        self._producer = kafka.producer(
-            bootstrap,
-            client_id=transactional_id,
-            transactional_id=transactional_id,
-            transaction_timeout_s=transaction_timeout_s,
-            linger_ms=0,
-        )
+        self._calls = Calls(transactional_id, patience_s, stopping)
         self._consumer: Consumer = kafka.consumer(
             bootstrap,
             group,
@@ -102,8 +81,14 @@ class StageLog:
             from_beginning=from_beginning,
             extra={"enable.partition.eof": True},
         )
+        self._outbox = Outbox(
+            bootstrap,
+            transactional_id,
+            transaction_timeout_s=transaction_timeout_s,
+            calls=self._calls,
+            membership=self._consumer.consumer_group_metadata,
+        )
         self._behind: set[Place] = set()
-        self._call_began: float | None = None
 
     def open(self, on_assign: Callable[[tuple[Place, ...]], None]) -> bytes | None:
         """Fence older processes of this name, and go to where the last one committed.
@@ -125,7 +110,7 @@ class StageLog:
         StageFencedError
             When a younger process of this name is there.
         """
-        self._repeat("begin", lambda: self._producer.init_transactions(min(CALL_TIMEOUT_S * 5, self._patience_s)))
+        self._outbox.open()
         self._on_assign = on_assign
         if self._shared:
             self._consumer.subscribe(list(self._topics), on_assign=self._assigned)
@@ -140,18 +125,33 @@ class StageLog:
     @property
     def hung(self) -> bool:
         """Whether a call of the client does not come back; only the end of the process helps then."""
-        began = self._call_began
-        return began is not None and time.monotonic() - began > HUNG_AFTER_S
+        return self._calls.hung
 
     def restore(self) -> bytes | None:
         """Go back to what was last committed, after an abort."""
         if not self._shared:
             return self._go_back()
         places = self._consumer.assignment()
-        for place in self._repeat("read offsets", lambda: self._consumer.committed(places, CALL_TIMEOUT_S)):
+        for place in self._calls.repeat("read offsets", lambda: self._consumer.committed(places, CALL_TIMEOUT_S)):
             self._consumer.seek(self._start(place))
         self._on_assign(_places(places))
         return None
+
+    @property
+    def begun(self) -> bool:
+        """Whether `begin` was called, and nothing was committed since."""
+        return self._outbox.begun
+
+    def begin(self, offsets: Mapping[Place, int]) -> None:
+        """Begin a transaction that will hold these offsets, and go on while they are put into it: some milliseconds less to wait for.
+
+        It lasts as long as its time limit: what takes longer must `let_go`.
+        """
+        self._outbox.begin(offsets)
+
+    def let_go(self) -> None:
+        """Give up what `begin` began."""
+        self._outbox.let_go()
 
     def poll(self, limit: int, timeout_s: float) -> list[Read]:
         """Wait for a record, then return it with those that are already here, at most ``limit``."""
@@ -180,7 +180,7 @@ class StageLog:
         offsets
             Next offset to be read of each partition.
         before_commit
-            Called when everything is written and nothing is committed.
+            Called when everything is written and nothing is committed; an `AbortRequiredError` of it aborts the transaction.
 
         Raises
         ------
@@ -190,124 +190,24 @@ class StageLog:
             When the process must end.
         """
         try:
-            self._repeat("begin a transaction", self._producer.begin_transaction)
-            self._put(letters, snapshot, offsets)
+            headers = offsets_as_headers(self._positions | dict(offsets))
+            self._outbox.write(letters, None if snapshot is None else replace(snapshot, headers=headers), offsets)
             before_commit()
-            self._repeat("commit", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
+            self._outbox.commit()
             self._positions |= offsets
         except AbortRequiredError as error:
             _LOGGER.warning("transaction aborted", reason=str(error))
-            self._abort()
+            self._outbox.abort()
             raise TransactionAbortedError(f"The transaction of {self._id} was aborted: {error}.") from error
 
     def close(self) -> None:
         """Leave the cluster."""
         self._consumer.close()
 
-    def _put(self, letters: Sequence[Letter], snapshot: Letter | None, offsets: Mapping[Place, int]) -> None:
-        positions = [TopicPartition(t, p, offset) for (t, p), offset in sorted(offsets.items())]
-        if snapshot is None and not any(letter.then for letter in letters):
-            # Nothing must know where the records lie: they are on their way while the offsets are.
-            receipts = self._hand_over(letters)
-            self._send_offsets(positions)
-            self._delivered(letters, receipts)
-            return
-        self._write(letters)
-        if snapshot is not None:
-            headers = offsets_as_headers(self._positions | dict(offsets))
-            (written,) = self._produce([replace(snapshot, headers=headers)])
-            positions.append(TopicPartition(STATE_TOPIC, 0, written.offset))
-        self._send_offsets(positions)
-
-    def _write(self, letters: Sequence[Letter]) -> None:
-        pending: Sequence[Letter] = letters
-        while pending:
-            delivered = zip(pending, self._produce(pending), strict=True)
-            pending = [follower for letter, place in delivered if letter.then for follower in letter.then(place)]
-
-    def _produce(self, letters: Sequence[Letter]) -> list[Delivered]:
-        """Append records and return, in their order, where each lies."""
-        return self._delivered(letters, self._hand_over(letters))
-
-    def _hand_over(self, letters: Sequence[Letter]) -> list[Receipt]:
-        receipts = [Receipt() for _ in letters]
-        for letter, receipt in zip(letters, receipts, strict=True):
-            self._append(letter, receipt)
-        return receipts
-
-    def _delivered(self, letters: Sequence[Letter], receipts: Sequence[Receipt]) -> list[Delivered]:
-        """Wait for what was handed over."""
-        deadline = time.monotonic() + self._patience_s
-        while self._repeat("write", lambda: self._producer.flush(0.5)) and not self._over(deadline):
-            continue
-        return [receipt.delivered(letter) for letter, receipt in zip(letters, receipts, strict=True)]
-
-    def _send_offsets(self, positions: list[TopicPartition]) -> None:
-        if positions:
-            membership = self._consumer.consumer_group_metadata()
-            self._repeat(
-                "put offsets into the transaction",
-                lambda: self._producer.send_offsets_to_transaction(positions, membership, CALL_TIMEOUT_S),
-            )
-
-    def _append(self, letter: Letter, receipt: Receipt) -> None:
-        extra: dict[str, Any] = {} if letter.partition is None else {"partition": letter.partition}
-        while True:
-            try:
-                self._producer.produce(
-                    letter.topic,
-                    value=letter.value,
-                    key=letter.key,
-                    headers=list(letter.headers),
-                    on_delivery=receipt,
-                    **extra,
-                )
-            except BufferError:  # librdkafka's queue is full: serve deliveries, then try again
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                self._judge("write", error)
-            else:
-                return
-
-    def _abort(self) -> None:
-        try:
-            self._repeat("abort", lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
-        except AbortRequiredError as error:
-            raise StageInterruptedError(f"The transaction of {self._id} could not be aborted: {error}.") from error
-
-    def _repeat(self, doing: str, call: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            try:
-                self._call_began = time.monotonic()
-                with kafka.unwrapped():
-                    return call()
-            except KafkaException as error:
-                self._judge(doing, error)
-                if self._over(deadline):
-                    raise StageInterruptedError(f"{kafka.error_of(error, doing=doing)}") from error
-                _LOGGER.info("kafka call repeated", doing=doing, reason=str(error))
-            finally:
-                self._call_began = None
-
-    def _judge(self, doing: str, error: KafkaException) -> None:
-        """Return where a repetition may help, raise what else must be done."""
-        cause = error.args[0]
-        if not cause.fatal() and cause.txn_requires_abort():
-            raise AbortRequiredError(cause.str()) from error
-        ours = kafka.error_of(error, doing=doing)
-        if isinstance(ours, KafkaFencedError):
-            raise StageFencedError(f"Another process took the place of {self._id}: cannot {doing}.") from error
-        if cause.fatal() or not isinstance(ours, KafkaUnavailableError):
-            raise StageInterruptedError(f"{self._id} must be started anew: {ours}") from error
-
-    def _over(self, deadline: float) -> bool:
-        return time.monotonic() > deadline or (self._stopping() and time.monotonic() > deadline - self._patience_s + 2)
-
     def _go_back(self) -> bytes | None:
         places = self._all_places()
         state_place = TopicPartition(STATE_TOPIC, 0)
-        *committed, state_at = self._repeat(
+        *committed, state_at = self._calls.repeat(
             "read offsets", lambda: self._consumer.committed([*places, state_place], CALL_TIMEOUT_S)
         )
         snapshot = self._read_state(state_at.offset) if state_at.offset >= 0 else self._find_state()
@@ -331,15 +231,15 @@ class StageLog:
                 places += [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
             return places
 
-        found: list[TopicPartition] = self._repeat("list topics", ask)
+        found: list[TopicPartition] = self._calls.repeat("list topics", ask)
         return found
 
     def _read_state(self, offset: int) -> Read | None:
         reader = kafka.consumer(self._bootstrap, f"{self._group}.state", client_id=self._id)
         try:
             reader.assign([TopicPartition(STATE_TOPIC, 0, offset)])
-            deadline = time.monotonic() + self._patience_s
-            while not self._over(deadline):
+            deadline = self._calls.deadline()
+            while not self._calls.over(deadline):
                 message = reader.poll(CALL_TIMEOUT_S)
                 if message is not None and message.error() is None:
                     return read_of(message) if message.offset() == offset else None

@@ -33,4 +33,6 @@ def build(wiring: Wiring, name: str, on_exit: ExitStack) -> StageSpec[NightMopsS
         predict=bench.predict,
         opened=bench.open,
         work_ahead=bench.work_ahead,
+        is_open=bench.is_open,
+        settle=bench.settle,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,9 +184,11 @@ class EphemerisBench:
         self._opened = functools.lru_cache(maxsize=2)(self._open)
         self._newest: EphemerisCatalogue | None = None
         self._ahead: Iterator[None] = iter(())
+        self._storing: list[Future[None]] = []
+        self._careful = False
 
     def predict(self, ephemerides: EphemerisCatalogue, visit: int, announced: Announced) -> PredictedSsObjects:
-        """Name the known moving objects of an announced visit and store the prediction.
+        """Name the known moving objects of an announced visit and begin to store the prediction; `settle` ends it.
 
         Raises
         ------
@@ -196,7 +199,7 @@ class EphemerisBench:
         """
         opened = self._opened(ephemerides.file, ephemerides.orbits)
         middle = announced.start_mjd_tai + 0.5 * announced.duration / 86_400.0
-        radius = field_radius(load_camera(announced.camera)) / 3600.0 + MARGIN_DEG
+        radius = _radius_deg(announced.camera)
         centre = (announced.ra, announced.dec)
         found = predicted_field(opened, self._code, centre=centre, radius_deg=radius, mjd_tai=middle)
         self._ahead = opened.ahead(centre)
@@ -207,8 +210,35 @@ class EphemerisBench:
             mjd_tai=middle,
             count=len(found.mpc_orbits),
             ephemeris_sha256=ephemerides.file.sha256,
-            predicted=self._objects.put(avro.encode(found)),
+            predicted=self._stored(avro.encode(found)),
         )
+
+    def is_open(self, ephemerides: EphemerisCatalogue) -> bool:
+        """Tell whether ephemerides were opened ahead, so that a prediction takes milliseconds."""
+        return ephemerides == self._newest
+
+    def settle(self) -> None:
+        """Wait until the predictions are stored.
+
+        Raises
+        ------
+        DiskFullError, ObjectStoreError
+            When one cannot be; the next is then stored before `predict` returns.
+        """
+        storing, self._storing = self._storing, []
+        self._careful = True
+        for one in storing:
+            one.result()
+        self._careful = False
+
+    def _stored(self, data: bytes) -> Claim:
+        if self._careful:
+            claim = self._objects.put(data)
+            self._careful = False
+            return claim
+        claim, storing = self._objects.put_aside(data)
+        self._storing.append(storing)
+        return claim
 
     def open(self, ephemerides: EphemerisCatalogue) -> None:
         """Open a night's ephemerides before they are asked, so that the first visit after a start takes no longer than the others.
@@ -256,6 +286,11 @@ class EphemerisBench:
             scratch.write_bytes(self._objects.get(claim))
             scratch.replace(path)
         return map_catalogue(path)
+
+
+@functools.cache
+def _radius_deg(camera: str) -> float:
+    return field_radius(load_camera(camera)) / 3600.0 + MARGIN_DEG
 
 
 def _opened(catalogue: NightCatalogue, rows: NDArray[Any], code: str) -> _Opened:

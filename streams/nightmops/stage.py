@@ -51,6 +51,8 @@ def nightmops_spec(
     predict: Predict,
     opened: Callable[[EphemerisCatalogue], None] = lambda _: None,
     work_ahead: Callable[[], bool] = lambda: False,
+    is_open: Callable[[EphemerisCatalogue], bool] = lambda _: False,
+    settle: Callable[[], None] = lambda: None,
 ) -> StageSpec[NightMopsState]:
     """Return the stage.
 
@@ -67,17 +69,28 @@ def nightmops_spec(
         a visit asks.
     work_ahead
         Called when the stage has nothing to do; returns whether there is more. It changes no prediction, only its time.
+    is_open
+        Tells whether a visit is predicted within milliseconds from ephemerides.
+    settle
+        Called before predictions are committed: returns when they are stored.
     """
 
     def handle(state: NightMopsState, incoming: Incoming, now: float) -> Step:
         event = incoming.record
         if isinstance(event, EphemerisCatalogue):
             return (state.with_catalogue(event) if event.instrument == instrument else state), []
+        announced = announced_by(event)
+        return (state, []) if announced is None else _predicted(state, event.visit, announced)
+
+    def announced_by(event: object) -> Announced | None:
         if not isinstance(event, VisitEvent) or event.instrument != instrument:
-            return state, []
-        if not isinstance(event.fact, Announced):
-            return state, []
-        return _predicted(state, event.visit, event.fact)
+            return None
+        return event.fact if isinstance(event.fact, Announced) else None
+
+    def prompt(state: NightMopsState, event: object) -> bool:
+        announced = announced_by(event)
+        catalogue = None if announced is None else state.of(announced.day_obs)
+        return catalogue is not None and is_open(catalogue)
 
     def _predicted(state: NightMopsState, visit: int, announced: Announced) -> Step:
         outgoing = []
@@ -107,4 +120,6 @@ def nightmops_spec(
         state_type=NightMopsState,
         restored=restored,
         idle=idle,
+        prompt=prompt,
+        settle=settle,
     )

@@ -33,6 +33,13 @@ def test_what_is_put_is_got_back(store: ObjectStore) -> None:
     assert store.has(claim)
 
 
+def test_what_is_put_aside_has_the_same_claim_and_is_there_when_that_has_ended(store: ObjectStore) -> None:
+    claim, storing = store.put_aside(b"later")
+    assert claim == ObjectStore.memory().put(b"later")
+    storing.result()
+    assert store.get(claim) == b"later"
+
+
 @given(data=st.binary(max_size=300))
 def test_equal_bytes_have_one_claim_and_others_another(data: bytes) -> None:
     store = ObjectStore.memory()

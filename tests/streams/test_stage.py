@@ -132,7 +132,7 @@ def test_the_timer_waits_until_what_the_log_held_is_read(bench: Bench) -> None:
 
 def test_a_call_that_does_not_come_back_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """librdkafka may wait for ever for a coordinator that vanished, whatever time limit it was given."""
-    monkeypatch.setattr("streams.transaction.HUNG_AFTER_S", 0.2)
+    monkeypatch.setattr("streams.calls.HUNG_AFTER_S", 0.2)
     stage, released = bench.stage(), threading.Event()
 
     class Hanging:
@@ -146,7 +146,7 @@ def test_a_call_that_does_not_come_back_is_noticed(bench: Bench, monkeypatch: py
             released.wait(PATIENCE_S)
             self._producer.send_offsets_to_transaction(*arguments)
 
-    stage._log._producer = Hanging(stage._log._producer)
+    stage._log._outbox._producer = Hanging(stage._log._outbox._producer)
     bench.send(range(2))
     with running(stage):
         eventually(lambda: stage.hung)
@@ -201,7 +201,7 @@ def test_killed_with_records_and_offsets_on_their_way_each_event_is_passed_once(
 def test_records_lost_beside_their_offsets_are_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The offsets are in the transaction already when the loss of a record is heard: they must go with it."""
     stage = bench.passing()
-    delivered = stage._log._delivered
+    delivered = stage._log._outbox._delivered
     losses = iter([True])
 
     def lose_once(letters: Sequence[Any], receipts: Sequence[Any]) -> Any:
@@ -211,7 +211,7 @@ def test_records_lost_beside_their_offsets_are_read_again(bench: Bench, monkeypa
             receipts[0].delivered(letters[0])
         return found
 
-    monkeypatch.setattr(stage._log, "_delivered", lose_once)
+    monkeypatch.setattr(stage._log._outbox, "_delivered", lose_once)
     bench.send(range(3))
     with running(stage):
         eventually(lambda: len(bench.visits()) >= 3)
@@ -235,10 +235,69 @@ def test_a_stage_works_ahead_when_nothing_is_to_read_and_does_without_where_that
     assert bench.visits() == [0, 1]
 
 
+def test_a_prompt_stage_passes_each_event_once_whatever_it_does_with_it(bench: Bench) -> None:
+    """Its transaction begins while the event is handled: one that is tried again, refused or not answered must not keep it."""
+    plain, tries = passing_spec(bench.source, bench.target), iter([True, True])
+
+    def handle(state: None, incoming: Incoming, now: float) -> Any:
+        visit = incoming.record.visit
+        if visit == 1 and next(tries, False):
+            raise TransientFailure("This visit is not ready.")
+        if visit == 2:
+            raise PermanentFailure("This visit is wrong.")
+        return (None, []) if visit == 3 else plain.handle(state, incoming, now)
+
+    spec = replace(plain, handle=handle, prompt=lambda _state, event: event.visit != 4)
+    bench.send(range(6))
+    with running(bench.stage(spec)):
+        eventually(lambda: len(bench.visits()) == 4)
+        bench.send(range(6, 7))
+        eventually(lambda: len(bench.visits()) == 5)
+    with running(bench.stage(spec)):
+        bench.send(range(7, 8))
+        eventually(lambda: len(bench.visits()) == 6)
+    assert bench.visits() == [0, 1, 4, 5, 6, 7]
+    assert [letter.code for letter in bench.letters()] == ["permanent"]
+
+
+def test_what_a_prompt_stage_reads_and_does_not_answer_is_not_read_again(bench: Bench) -> None:
+    seen: list[int] = []
+
+    def handle(state: None, incoming: Incoming, now: float) -> Any:
+        seen.append(incoming.record.visit)
+        return None, []
+
+    spec = replace(passing_spec(bench.source, bench.target), handle=handle, prompt=lambda *_: True)
+    bench.send(range(2))
+    with running(bench.stage(spec)):
+        eventually(lambda: len(seen) == 2)
+    bench.send(range(2, 3))
+    with running(bench.stage(spec)):
+        eventually(lambda: len(seen) == 3)
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("prompt", [None, lambda *_: True], ids=["plain", "prompt"])
+def test_what_handlers_put_off_and_cannot_end_is_done_again(bench: Bench, prompt: Any) -> None:
+    """Nothing of a transaction is seen whose put-off work failed."""
+    failures = iter([TransientFailure("No space is left.")])
+
+    def settle() -> None:
+        for failure in failures:
+            raise failure
+
+    spec = replace(passing_spec(bench.source, bench.target), settle=settle, prompt=prompt)
+    bench.send(range(3))
+    with running(bench.stage(spec)):
+        eventually(lambda: len(bench.visits()) >= 3)
+    assert next(failures, None) is None
+    assert bench.visits() == [0, 1, 2]
+
+
 def test_abort_reads_again_from_the_last_commit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A producer whose transaction is lost (here: its record is refused by the broker) aborts and repeats."""
     stage = bench.stage()
-    produced = stage._log._produce
+    produced = stage._log._outbox._produce
     failures = iter([True])
 
     def refuse_once(letters: Sequence[Any]) -> Any:
@@ -246,7 +305,7 @@ def test_abort_reads_again_from_the_last_commit(bench: Bench, monkeypatch: pytes
             letters = [replace(letters[0], partition=99)]
         return produced(letters)
 
-    monkeypatch.setattr(stage._log, "_produce", refuse_once)
+    monkeypatch.setattr(stage._log._outbox, "_produce", refuse_once)
     bench.send(range(3))
     thread, errors = started(stage)
     # librdkafka may wait half a minute for the partition to come into being, and may call it fatal then

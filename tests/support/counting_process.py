@@ -1,4 +1,4 @@
-"""The counting stage, or the passing one where that shall crash, as a process: ``python -m tests.support.counting_process BOOTSTRAP REGISTRY SOURCE TARGET FAULTS CRASH``."""
+"""The counting stage, or a prompt passing one where that shall crash, as a process: ``python -m tests.support.counting_process BOOTSTRAP REGISTRY SOURCE TARGET FAULTS CRASH``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main() -> int:
     """Run until asked to end, or until a call of the client hangs; return the exit code."""
     bootstrap, registry, source, target, faults, crash = sys.argv[1:]
     stage = TransactionalStage(
-        passing_spec(source, target, batch=7)
+        passing_spec(source, target, batch=7, prompt=lambda *_: True)
         if crash == "passing"
         else counting_spec("counting", source, target, batch=7),
         name=target,

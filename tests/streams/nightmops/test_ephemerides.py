@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infra.errors import ObjectStoreError
 from infra.objects import ObjectStore
 from infra.telescope import PlannedVisit, plan_night
 from infra.telescope.known_orbits import designation_of, is_known, known_orbits
@@ -50,6 +51,7 @@ class Site:
 
     def predict(self, visit: PlannedVisit) -> PredictedField:
         event = self.bench.predict(self.catalogue, visit.visit, self.announced(visit))
+        self.bench.settle()
         assert event.ephemeris_sha256 == self.catalogue.file.sha256
         field = avro.decode(PredictedField, self.objects.get(event.predicted))
         assert event.count == field.rows.rows == len(field.mpc_orbits)
@@ -132,6 +134,30 @@ def test_work_ahead_ends_and_changes_no_prediction(site: Site, tmp_path: Path) -
         continue
     ahead.open(site.catalogue)
     assert not ahead.work_ahead()
+
+
+def test_a_prediction_that_could_not_be_stored_is_told_and_the_next_waits_for_its_own(
+    site: Site, tmp_path: Path
+) -> None:
+    objects, visit = ObjectStore.local(tmp_path / "objects", fsync=False), site.visits[0]
+    for claim in (site.catalogue.file, site.catalogue.orbits):
+        objects.put(site.objects.get(claim))
+    bench = EphemerisBench("Sim", "X05", objects=objects, folder=tmp_path)
+    bench.open(site.catalogue)
+    assert bench.is_open(site.catalogue)
+    folder = tmp_path / "objects" / "sha256"
+    folder.rename(tmp_path / "moved")
+    folder.write_bytes(b"no folder")
+    bench.predict(site.catalogue, visit.visit, site.announced(visit))
+    with pytest.raises(ObjectStoreError):
+        bench.settle()
+    with pytest.raises(ObjectStoreError):
+        bench.predict(site.catalogue, visit.visit, site.announced(visit))
+    folder.unlink()
+    (tmp_path / "moved").rename(folder)
+    event = bench.predict(site.catalogue, visit.visit, site.announced(visit))
+    assert objects.has(event.predicted)
+    bench.settle()
 
 
 def test_no_orbits_are_an_empty_prediction(site: Site) -> None:
