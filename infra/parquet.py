@@ -88,7 +88,10 @@ def from_parquet(source: bytes | Path, dtype: np.dtype[Any]) -> NDArray[Any]:
         When it is no Parquet file, or a column is missing or of another type.
     """
     try:
-        table = pq.read_table(io.BytesIO(source) if isinstance(source, bytes) else source)
+        # Nothing is read ahead: Arrow's threads would outlive the call, and one that lets go of our bytes while the interpreter
+        # ends takes the process down with it (arrow issue 33975).
+        file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source, pre_buffer=False)
+        table = file.read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise ParquetError(f"This cannot be read as Parquet: {str(error).splitlines()[0]}.") from error
     return rows_from_table(table, dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,26 @@ def test_a_null_of_a_float_is_nan() -> None:
     back = rows_from_table(pa.table({"value": pa.array([None, 1.5])}), np.dtype([("value", "<f8")]))
     assert np.isnan(back["value"][0])
     assert back["value"][1] == 1.5
+
+
+READING = """
+import os, sys
+import numpy as np
+from infra.parquet import from_parquet, to_parquet
+from pathlib import Path
+
+made = np.zeros(3, [("a", "<f8"), ("b", "<i8")])
+data, path = to_parquet(made), Path(sys.argv[1])
+path.write_bytes(data)
+before = len(os.listdir("/proc/self/task"))
+assert len(from_parquet(data, made.dtype)) == len(from_parquet(path, made.dtype)) == 3
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_reading_starts_no_threads_that_could_end_after_the_interpreter(tmp_path: Path) -> None:
+    """In a process of its own: threads of other tests run in this one."""
+    command = [sys.executable, "-c", READING, str(tmp_path / "rows.parquet")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]
