@@ -25,6 +25,7 @@ from processors.single_frame.frames import RawFrame, parse_raw
 from schemas.camera import Detector, load_camera
 from schemas.public import field_docs, field_units
 from streams.files.ccd_page import write_page
+from streams.files.products import products_folder
 from streams.files.release_files import ReleaseFiles
 from streams.reliability import packaged_model
 
@@ -102,6 +103,8 @@ def run(
         When the positions are no table of positions, or a file is of another detector or band.
     SingleFrameError, DifferencingError
         When the CCD cannot be processed, by its kind.
+    ProductsNotWrittenError
+        When the folder cannot be written.
     """
     clock = _Clock(progress)
     with clock.step("read"):
@@ -118,17 +121,18 @@ def run(
             reliability=packaged_model(),
         )
     products = process_detector(inputs, step=clock.step)
-    with clock.step("write"):
-        out_dir.mkdir(parents=True, exist_ok=True)
+    with products_folder(out_dir) as folder:
         stem = f"{products.image.visit}-{detector.id:03d}"
-        files = _write(products, out_dir, stem)
-        files["page"] = write_page(products, inputs.references, out_dir, stem)
-    metrics = {name: float(value) for name, value in products.metrics.items()} | clock.seconds
-    files["metrics"] = out_dir / f"{stem}-metrics.json"
-    document = {"visit": products.image.visit, "detector": detector.id, "template": products.choice.info.path}
-    document["reliability"] = packaged_model().sha256
-    files["metrics"].write_text(json.dumps(document | {"metrics": metrics}, indent=2) + "\n")
-    return CcdReport(files=files, metrics=metrics, template=Path(products.choice.info.path).name)
+        with clock.step("write"):
+            files = _write(products, folder, stem)
+            files["page"] = write_page(products, inputs.references, folder, stem)
+        metrics = {name: float(value) for name, value in products.metrics.items()} | clock.seconds
+        files["metrics"] = folder / f"{stem}-metrics.json"
+        document = {"visit": products.image.visit, "detector": detector.id, "template": products.choice.info.path}
+        document["reliability"] = packaged_model().sha256
+        files["metrics"].write_text(json.dumps(document | {"metrics": metrics}, indent=2) + "\n")
+    written = {name: out_dir / path.name for name, path in files.items()}
+    return CcdReport(files=written, metrics=metrics, template=Path(products.choice.info.path).name)
 
 
 class _Clock:

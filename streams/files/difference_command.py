@@ -26,6 +26,7 @@ from processors.differencing.registration import best_offset
 from processors.differencing.sky import LinearSky, SkyMap
 from processors.differencing.templates import Template
 from schemas.raw import HeaderValue
+from streams.files.products import products_folder
 
 __all__ = ["DifferenceReport", "run"]
 
@@ -72,6 +73,8 @@ def run(science_path: Path, template_path: Path, *, out_dir: Path) -> Difference
         When a file cannot be read.
     DifferencingError
         When the images cannot be differenced, by its kind.
+    ProductsNotWrittenError
+        When the folder cannot be written.
     """
     science, template = _read(science_path), _read(template_path)
     science_sky, template_sky, registration = _skies(science, template)
@@ -92,7 +95,6 @@ def run(science_path: Path, template_path: Path, *, out_dir: Path) -> Difference
             path=template_path.name,
         ),
     )
-    out_dir.mkdir(parents=True, exist_ok=True)
     stem = science_path.name.removesuffix(".gz").removesuffix(".fits")
     report = DifferenceReport(
         image=out_dir / f"{stem}-difference.fits",
@@ -103,9 +105,10 @@ def run(science_path: Path, template_path: Path, *, out_dir: Path) -> Difference
         result=result,
     )
     header = _header(science.header, science_sky, result, registration)
-    report.image.write_bytes(write_image(header, _planes(result), {}))
-    report.sources.write_bytes(write_image({}, {}, {"DIASOURCES": result.sources}))
-    _draw(report.picture, science.image, result, stem)
+    with products_folder(out_dir) as folder:
+        (folder / report.image.name).write_bytes(write_image(header, _planes(result), {}))
+        (folder / report.sources.name).write_bytes(write_image({}, {}, {"DIASOURCES": result.sources}))
+        _draw(folder / report.picture.name, science.image, result, stem)
     return report
 
 

@@ -18,6 +18,7 @@ from processors.single_frame.measurement import SOURCE_DTYPE
 from processors.single_frame.pipeline import measure_sources_of
 from processors.single_frame.visit_image import VisitImage, make_visit_image
 from schemas.raw import HeaderValue, MasterCalibrations
+from streams.files.products import products_folder
 
 __all__ = ["IsrReport", "run"]
 
@@ -68,13 +69,14 @@ def run(
         When a master is missing and its step is not skipped.
     FitsFileError, SingleFrameError
         When a file cannot be read or processed.
+    ProductsNotWrittenError
+        When the folder cannot be written.
     """
     calibrations = MasterCalibrations(flats={}) if masters is None else read_masters(masters)
     files = [read_raw(path) for path in (raw_path, second_snap) if path is not None]
     frames = [parse_raw(file) for file in files]
     visit = make_visit_image(frames, calibrations, skip=skip)
     sources, metrics, note = _measure(visit)
-    out_dir.mkdir(parents=True, exist_ok=True)
     stem = raw_path.name.removesuffix(".gz").removesuffix(".fits")
     report = IsrReport(
         image=out_dir / f"{stem}-calibrated.fits",
@@ -84,9 +86,11 @@ def run(
         metrics=metrics,
         note=note,
     )
-    report.image.write_bytes(write_image(_header(frames[0], files[0].header, report.skipped), _planes(visit), {}))
-    report.sources.write_bytes(write_image({}, {}, {"SOURCES": sources}))
-    _draw(report.picture, visit, sources, stem)
+    header = _header(frames[0], files[0].header, report.skipped)
+    with products_folder(out_dir) as folder:
+        (folder / report.image.name).write_bytes(write_image(header, _planes(visit), {}))
+        (folder / report.sources.name).write_bytes(write_image({}, {}, {"SOURCES": sources}))
+        _draw(folder / report.picture.name, visit, sources, stem)
     return report
 
 
