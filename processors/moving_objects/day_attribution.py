@@ -27,7 +27,16 @@ from processors.moving_objects.solar_system import Observatory, SolarSystem
 from processors.moving_objects.tracklets import TrackletRules, Tracklets, form_tracklets
 from schemas.orbits import covariances_of, states_of
 
-__all__ = ["Attributed", "Sky", "Uncertain", "attribute_sources", "attribute_uncertain", "joint_matches"]
+__all__ = [
+    "Attributed",
+    "Sky",
+    "Uncertain",
+    "attribute_sources",
+    "attribute_uncertain",
+    "catalogue_of",
+    "joint_matches",
+    "offsets_arcsec",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -102,14 +111,16 @@ def attribute_sources(
     unknown = np.full(len(detections), np.nan)
     if not len(detections) or not len(orbits):
         return Attributed(owner=nobody, east_arcsec=unknown, north_arcsec=unknown.copy()), None
-    catalogue = _catalogue(detections, orbits, sky)
+    catalogue = catalogue_of(detections, orbits, sky)
     east, north = unknown, unknown.copy()
     for here in _visits(detections, catalogue):
         found = _predicted(detections[here], catalogue, sky)
         owner, _ = attribute_visit(detections[here], _places(found), rules)
         got = owner >= 0
         nobody[here[got]] = found["ssObjectId"][owner[got]]
-        east[here[got]], north[here[got]] = _offsets(detections[here[got]], found[owner[got]])
+        east[here[got]], north[here[got]] = offsets_arcsec(
+            detections["ra"][here[got]], detections["dec"][here[got]], found[owner[got]]
+        )
     return Attributed(owner=nobody, east_arcsec=east, north_arcsec=north), catalogue
 
 
@@ -194,7 +205,7 @@ def _each_once(ranked: list[tuple[float, int, int]]) -> list[tuple[int, int]]:
     return chosen
 
 
-def _catalogue(detections: Array, orbits: Array, sky: Sky) -> NightCatalogue:
+def catalogue_of(detections: Array, orbits: Array, sky: Sky) -> NightCatalogue:
     """Return the orbits at the middle of the night's detections, numbered by their rows."""
     times = detections["midpoint_mjd_tai"]
     states, epochs = states_of(orbits), np.asarray(orbits["epoch_mjd_tdb"], np.float64)
@@ -246,9 +257,10 @@ def _places(found: Array) -> Predicted:
     )
 
 
-def _offsets(detections: Array, found: Array) -> tuple[Array, Array]:
-    east = (detections["ra"] - found["ephRa"] + 180.0) % 360.0 - 180.0
-    return east * np.cos(np.radians(found["ephDec"])) * 3600.0, (detections["dec"] - found["ephDec"]) * 3600.0
+def offsets_arcsec(ra: Array, dec: Array, found: Any) -> tuple[Array, Array]:
+    """Return how far east, on the great circle, and north of predicted places (``ephRa``, ``ephDec``, degrees) others lie, arcsec."""
+    east = (ra - found["ephRa"] + 180.0) % 360.0 - 180.0
+    return east * np.cos(np.radians(found["ephDec"])) * 3600.0, (dec - found["ephDec"]) * 3600.0
 
 
 def _near(detections: Array, tracklets: Tracklets, known: Uncertain, sky: Sky) -> list[tuple[int, int]]:
@@ -273,7 +285,7 @@ def _near(detections: Array, tracklets: Tracklets, known: Uncertain, sky: Sky) -
 def _agrees(row: Any, detections: Array, tracklets: Tracklets, t: int) -> bool:
     """Tell whether a tracklet begins within three sigma of a predicted place, and moves at its rate as well as both are known."""
     start = detections[tracklets.members[tracklets.offsets[t]]]
-    east, north = _offsets(start, row)
+    east, north = offsets_arcsec(start["ra"], start["dec"], row)
     if np.hypot(east, north) > min(1.0 + 3.0 * float(row["smaa_arcsec"]), SEARCH_DEG * 3600.0):
         return False
     ra = np.radians(float(start["ra"]))

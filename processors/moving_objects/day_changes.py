@@ -38,7 +38,12 @@ REASSIGNED = np.dtype(
 VERDICT = np.dtype([("dia_object_id", "<i8"), ("dia_source_id", "<i8"), ("verdict", "i1")])
 """See ``schemas.events.DayMopsDecision.verdicts``."""
 
-_VERDICT_OF = {How.LINKED: Verdict.LINKED, How.ATTRIBUTED: Verdict.ATTRIBUTED, How.PRECOVERED: Verdict.PRECOVERED}
+_VERDICT_OF = {
+    How.LINKED: Verdict.LINKED,
+    How.ATTRIBUTED: Verdict.ATTRIBUTED,
+    How.PRECOVERED: Verdict.PRECOVERED,
+    How.IDENTIFIED: Verdict.ATTRIBUTED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

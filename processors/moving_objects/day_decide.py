@@ -1,6 +1,6 @@
 """One night of DayMOPS as a function: from the state before it and the night's candidates to the state after it.
 
-Known orbits take what is theirs first. The rest is linked with the window; objects whose detections changed are fitted again; new
+Known orbits take what is theirs first, objects of ours among it that are theirs. The rest is linked with the window; objects whose detections changed are fitted again; new
 ones are compared with those that left the window, and looked for in what past nights left over. Of what no link took, objects in the
 window get what their orbits predict.
 """
@@ -23,6 +23,7 @@ from processors.moving_objects.day_attribution import (
 )
 from processors.moving_objects.day_candidates import NightCandidates
 from processors.moving_objects.day_holdings import CLAIM, Fitted, claims_of, fitted_objects, lasting
+from processors.moving_objects.day_identified import identified, with_identified
 from processors.moving_objects.day_past import found_before, past_of
 from processors.moving_objects.day_state import HELD, DayRules, DayState, How, nights_of, no_holdings
 from processors.moving_objects.day_window import given_back, overlooked, taken_out
@@ -97,7 +98,12 @@ def decide_night(
     seen = np.concatenate([state.held["detection_id"], state.linking.detections["detection_id"]])
     tonight = tonight[~np.isin(tonight["detection_id"], seen)]
     _require_room(state, len(tonight), rules)
-    given = _attributed(state, tonight, known[~np.isin(known["designation"], state.objects["designation"])], sky, rules)
+    known = known[~np.isin(known["designation"], state.objects["designation"])]
+    given = _attributed(state, tonight, known, sky, rules)
+    theirs = identified(state, tonight, known, given.catalogue, sky, rules.nightly.attribution)
+    if theirs.names:
+        state = with_identified(state, theirs)
+        given = _attributed(state, tonight, known, sky, rules)
     linking, changed = link_night(state.linking, given.rest, sky.observers(given.rest), rules.nightly)
     linking, changed = _rejoined(state, linking, changed, given, sky)
     linking, ours = _looked_again(state, linking, given, sky, rules)
@@ -109,11 +115,12 @@ def decide_night(
     before = np.concatenate([state.past, _left(state, linking)])
     linking = given_back(linking, _lost(state, fitted), rules.nightly)
     after, fitted = _with_precovered(state, linking, fitted, before, sky, rules)
-    merged = _merged(state, changed, after)
+    merged = {**_merged(state, changed, after), **theirs.names}
     counts = {
         "detections": float(len(tonight)),
         "attributed_known": float(len(given.imported)),
         "attributed_ours": float(len(ours)),
+        "identified": float(len(theirs.names)),
         "precovered": float((after.held["how"] == How.PRECOVERED).sum() - (state.held["how"] == How.PRECOVERED).sum()),
         "links": float(len(linking.link_ids)),
         "links_without_orbit": float(fitted.without_orbit),
@@ -225,17 +232,18 @@ def _as_claims(fitted: Fitted) -> Array:
 
 
 def _left(state: DayState, linking: NightlyState) -> Array:
-    """Return the detections that left the window tonight."""
-    rows = state.linking.detections
-    return np.asarray(rows[~np.isin(rows["detection_id"], linking.detections["detection_id"])])
+    """Return the detections that left the window tonight, without what the imported catalogue has of them."""
+    rows, theirs = state.linking.detections, state.held["detection_id"][state.held["how"] == How.IDENTIFIED]
+    stay = np.isin(rows["detection_id"], linking.detections["detection_id"]) | np.isin(rows["detection_id"], theirs)
+    return np.asarray(rows[~stay])
 
 
 def _imported(state: DayState, given: _Given, linking: NightlyState) -> Array:
-    """Return the holdings of imported objects in the window, tonight's among them."""
+    """Return the holdings of imported objects in the window, tonight's among them, and what objects of ours had found of them."""
     every = np.concatenate([state.held[~state.of_ours()], given.imported])
     if not len(linking.detections) or not len(every):
         return np.asarray(every)
-    return np.asarray(every[nights_of(every) >= nights_of(linking.detections)[0]])
+    return np.asarray(every[(nights_of(every) >= nights_of(linking.detections)[0]) | (every["how"] == How.IDENTIFIED)])
 
 
 def _merged(state: DayState, changed: LinkedNight, after: DayState) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What DayMOPS keeps between nights, as a value: the linking window, the objects it found, and every detection that is held.
 
 Each detection has at most one holder. Those of objects of ours are kept for good, because the next fit needs them; those
-attributed to imported orbits only while the night may still be looked at again.
+attributed to imported orbits only while the night may still be looked at again, unless an object of ours had found them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class How(IntEnum):
     LINKED = 1
     ATTRIBUTED = 2
     PRECOVERED = 3
+    IDENTIFIED = 4
+    """Found by an object of ours that turned out to be one of the imported catalogue: kept for good, under the name there."""
 
 
 OBJECT = np.dtype([*ORBIT_ROW.descr, ("link_id", "<i8"), ("chi2", "<f8"), ("reportable", "i1")])

@@ -37,6 +37,7 @@ _STATUS_OF = {
     How.LINKED: TrackletStatus.LINKED,
     How.ATTRIBUTED: TrackletStatus.ATTRIBUTED,
     How.PRECOVERED: TrackletStatus.PRECOVERED,
+    How.IDENTIFIED: TrackletStatus.ATTRIBUTED,
 }
 
 

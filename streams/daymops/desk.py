@@ -32,7 +32,7 @@ from schemas.tables import Claim, Table
 
 __all__ = ["Desk", "rules_of", "rows_of"]
 
-SUMMED = ("attributed_known", "attributed_ours", "precovered")
+SUMMED = ("attributed_known", "attributed_ours", "identified", "precovered")
 """Counts that are summed over the nights that a decision links; of the others the last night's stand."""
 
 Array = NDArray[Any]

@@ -13,6 +13,8 @@ def sentence_of(decision: DayMopsDecision) -> str:
     parts = [f"{counts.get('detections', 0)} candidates"]
     attributed = counts.get("attributed_known", 0) + counts.get("attributed_ours", 0)
     parts.append(f"{attributed} attributed to known objects")
+    if counts.get("identified"):
+        parts.append(f"{counts['identified']} objects of our own that the catalogue has under other names")
     parts.append(f"{counts.get('free_tracklets', 0)} free tracklets")
     parts.append(f"{counts.get('orbits', 0)} objects of our own ({counts.get('reportable', 0)} may be reported)")
     nights = len(decision.window)

@@ -267,6 +267,73 @@ def test_imported_orbits_take_what_is_theirs_and_what_is_old_is_forgotten(run: R
     assert len(other.ledger.owners) > len(held)
 
 
+def as_imported(objects: Any) -> Any:
+    """Return orbits as a catalogue has them: other names and numbers, no covariances."""
+    known = np.zeros(len(objects), ORBIT_ROW)
+    for name in ORBIT_ROW.names or ():
+        known[name] = objects[name]
+    known["designation"] = [f"2025 K{n}" for n in range(len(known))]
+    known["ss_object_id"] = np.arange(len(known)) + 1
+    set_covariances(known, np.full((len(known), 6, 6), np.nan))
+    return known
+
+
+@pytest.mark.parametrize("which", ["run", "short"])
+def test_objects_of_ours_that_a_later_catalogue_has_become_its_own(which: str, request: pytest.FixtureRequest) -> None:
+    """In the window and out of it: one holder, the catalogue's name, ours as a provisional one, the same after a restart."""
+    earlier: Run = request.getfixturevalue(which)
+    before, final = earlier.states[11], earlier.states[-1]
+    known = as_imported(final.objects)
+    ours = dict(zip(named(before), members(before), strict=True))
+    body = {name: OWNERS[ids[0]] for name, ids in ours.items()}
+    theirs = {OWNERS[m[0]]: str(k["designation"]) for k, m in zip(known, members(final), strict=True)}
+    number = dict(zip(known["designation"].tolist(), known["ss_object_id"].tolist(), strict=True))
+    other = Run(rules=earlier.rules, states=[before], ledger=earlier.ledgers[11])
+    after = other.take(NIGHTS[11], known)
+    agrees(other)
+    merged = {str(r["designation"]): str(r["merged_into"]) for r in other.changes[0].orbits if r["change"] == "merged"}
+    expected = {name: theirs[body[name]] for name in named(before) if body[name] in theirs}
+    assert expected.items() <= merged.items()
+    assert len(merged) >= len(before.objects) - 1 > 10
+    assert not set(merged) & set(named(after))
+    owner = dict(zip(after.held["detection_id"].tolist(), after.held["ss_object_id"].tolist(), strict=True))
+    assert all(owner[i] == number[merged[name]] for name in expected for i in ours[name])
+    moved = other.changes[0].reassigned
+    assert {i for name in expected for i in ours[name]} <= set(
+        moved["dia_source_id"][moved["ss_object_id"] > 0].tolist()
+    )
+    offsets = np.hypot(after.held["offset_ra_arcsec"], after.held["offset_dec_arcsec"])[
+        after.held["how"] == How.IDENTIFIED
+    ]
+    assert offsets.max() < 1.5
+    assert not np.isin(
+        after.linking.detections["detection_id"][after.linking.links.members],
+        after.held["detection_id"][after.held["how"] == How.IDENTIFIED],
+    ).any()
+    mixed = replace(NIGHTS[11], detections=np.random.default_rng(3).permutation(NIGHTS[11].detections))
+    again = decide_night(state_from_bytes(state_to_bytes(before)), mixed, known[::-1], SKY, earlier.rules)
+    assert state_to_bytes(again.state) == state_to_bytes(after)
+    for night in NIGHTS[12:]:
+        other.take(night, known)
+    assert sum(c.orbits["change"].tolist().count("withdrawn") for c in other.changes) == 0
+    last = other.states[-1]
+    found = {OWNERS[i[0]] for i in members(last)}
+    assert not found & set(theirs)
+    kept = last.held[last.held["how"] == How.IDENTIFIED]
+    assert {i for name in expected for i in ours[name]} == set(kept["detection_id"].tolist())
+    assert not np.isin(last.past["detection_id"], kept["detection_id"]).any()
+
+
+def test_an_orbit_that_passes_by_one_detection_is_another_body(run: Run) -> None:
+    before = run.states[11]
+    known = as_imported(run.states[-1].objects)
+    known["y"] += 3e-5  # four arcseconds across the line of sight at opposition in September
+    step = decide_night(before, NIGHTS[11], known, SKY, run.rules)
+    near = step.counts["identified"]
+    assert near < 0.2 * len(before.objects)
+    assert decide_night(before, replace(NIGHTS[11], detections=NIGHTS[11].detections[:0]), known, SKY).merged == {}
+
+
 def test_too_much_is_refused(run: Run) -> None:
     with pytest.raises(DayTooLargeError, match="detections"):
         decide_night(run.states[3], NIGHTS[3], NOBODY, SKY, DayRules(detections_most=100))
