@@ -22,8 +22,11 @@ from processors.differencing.snap_consistency import SNAP_DTYPE
 from processors.errors import InputError
 from processors.single_frame.errors import BadHeaderError
 from processors.single_frame.frames import RawFrame, parse_raw
+from processors.single_frame.products import CalibratedImage
 from schemas.camera import Detector, load_camera
+from schemas.masks import MaskPlane
 from schemas.public import field_docs, field_units
+from schemas.raw import HeaderValue
 from streams.files.ccd_page import write_page
 from streams.files.products import products_folder
 from streams.files.release_files import ReleaseFiles
@@ -213,8 +216,7 @@ def _write(products: DetectorProducts, out_dir: Path, stem: str) -> dict[str, Pa
         "DIFFERENCE": result.image,
         "SCORE": result.score.snr,
     }
-    header = {card.keyword: card.value for card in image.wcs.to_header(relax=True).cards}
-    files["image"].write_bytes(write_image({**header, "BUNIT": "nJy"}, planes, {}))
+    files["image"].write_bytes(write_image(_header(image), planes, {}))
     files["sources"].write_bytes(to_parquet(image.sources, SOURCE_UNITS))
     files["diasources"].write_bytes(to_parquet(result.sources, field_units("diaSource")))
     _votable(result.sources).write(files["votable"], format="votable", overwrite=True)
@@ -225,6 +227,24 @@ def _write(products: DetectorProducts, out_dir: Path, stem: str) -> dict[str, Pa
         files["forced"] = out_dir / f"{stem}-forced.parquet"
         files["forced"].write_bytes(to_parquet(products.forced, field_units("diaForcedSource")))
     return files
+
+
+def _header(image: CalibratedImage) -> dict[str, HeaderValue]:
+    """Return the WCS, what was observed and when, and the name of each bit of the mask."""
+    wcs = {card.keyword: card.value for card in image.wcs.to_header(relax=True).cards}
+    return {
+        **wcs,
+        "BUNIT": "nJy",
+        "INSTRUME": image.instrument,
+        "VISIT": image.visit,
+        "DETECTOR": image.detector,
+        "BAND": image.band,
+        "EXPTIME": image.exposure_time,
+        "AIRMASS": image.airmass,
+        "TIMESYS": "TAI",
+        "MJD-AVG": image.midpoint_mjd_tai,
+        **{f"MASKB{plane.bit_length() - 1}": str(plane.name) for plane in MaskPlane},
+    }
 
 
 def _votable(rows: NDArray[Any]) -> Table:

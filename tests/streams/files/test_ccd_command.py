@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from processors.detector import DetectorInputs, DetectorProducts, process_detector
 from processors.single_frame.errors import BadHeaderError
+from schemas.masks import MaskPlane
 from streams.cli import main as cli
 from streams.files.ccd_command import BadPositionsError, CcdReport, run
 from streams.files.release_files import ReleaseFileMismatchError, ReleaseFileMissingError, ReleaseFiles
@@ -98,12 +99,23 @@ def test_what_the_snaps_say_is_a_table_beside_the_sources(report: CcdReport) -> 
 def test_the_image_has_a_wcs_that_places_the_sources(report: CcdReport) -> None:
     table = pq.read_table(report.files["diasources"])
     with fits.open(report.files["image"]) as hdus:
-        header = hdus[0].header if "CRVAL1" in hdus[0].header else hdus["IMAGE"].header
+        header = hdus["IMAGE"].header
         wcs = WCS(header)
         assert {"IMAGE", "VARIANCE", "MASK", "DIFFERENCE", "SCORE"} <= {hdu.name for hdu in hdus}
     ra, dec = wcs.all_pix2world(table["x"].to_numpy(), table["y"].to_numpy(), 0)
     assert np.allclose((ra - table["ra"].to_numpy() + 180.0) % 360.0 - 180.0, 0.0, atol=2e-6)
     assert np.allclose(dec, table["dec"].to_numpy(), atol=2e-6)
+
+
+def test_the_image_says_what_was_observed_and_what_its_masks_bits_mean(report: CcdReport) -> None:
+    first = pq.read_table(report.files["diasources"]).slice(0, 1).to_pylist()[0]
+    for name in ("IMAGE", "MASK"):
+        header = fits.getheader(report.files["image"], name)
+        assert (header["VISIT"], header["DETECTOR"], header["BAND"]) == (first["visit"], 0, first["band"])
+        assert header["MJD-AVG"] == pytest.approx(first["midpointMjdTai"], abs=1e-9)
+        assert {2 ** int(card[5:]): header[card] for card in header if card.startswith("MASKB")} == {
+            plane.value: plane.name for plane in MaskPlane
+        }
 
 
 def test_forced_photometry_is_at_the_positions_on_the_ccd(report: CcdReport) -> None:
