@@ -13,6 +13,7 @@ from streams.cli import orbits_work
 from streams.cli.common import JsonOption, console, load, one_sentence_errors, print_json, print_table
 
 if TYPE_CHECKING:
+    from processors.moving_objects.orbit_table import OrbitProblem
     from streams.moving_objects.orbit_store import OrbitsAtHand
 
 __all__ = ["app"]
@@ -51,9 +52,8 @@ def import_command(
 
     with one_sentence_errors():
         settings = load()
-        imported = import_file(
-            settings, path, name=name, force=force, say=lambda _: None if as_json else console.print(_)
-        )
+        say, tell = (_nothing, _nothing) if as_json else (console.print, _tell_problems)
+        imported = import_file(settings, path, name=name, force=force, say=say, tell=tell)
         outdated = outdated_night(settings)
     catalogue = imported.catalogue
     if as_json:
@@ -61,14 +61,21 @@ def import_command(
         document = {"name": catalogue.name, "orbits": catalogue.count, "problems": problems}
         print_json({**document, "outdated_ephemerides": outdated})
         return
-    for problem in imported.problems[:MOST_PROBLEMS]:
-        console.print(f"  {problem}", markup=False)
-    if len(imported.problems) > MOST_PROBLEMS:
-        console.print(f"  and {len(imported.problems) - MOST_PROBLEMS} more (see --json)")
     console.print(f"{catalogue.name}: {catalogue.count} orbits are known now.")
     if outdated is not None:
         hint = f"If it has not begun: nightcast orbits ephemerides {outdated} --rebuild"
         console.print(f"The ephemerides of night {outdated} were built from the orbits before. {hint}", soft_wrap=True)
+
+
+def _tell_problems(problems: tuple[OrbitProblem, ...]) -> None:
+    for problem in problems[:MOST_PROBLEMS]:
+        console.print(f"  {problem}", markup=False)
+    if len(problems) > MOST_PROBLEMS:
+        console.print(f"  and {len(problems) - MOST_PROBLEMS} more (see --json)")
+
+
+def _nothing(_: object) -> None:
+    return None
 
 
 @app.command("list")

@@ -89,12 +89,16 @@ def fit(
 
 
 def _observations(settings: Settings, source: str, folder: Path | None) -> Observations:
+    from infra.errors import OrbitFileError
     from streams.moving_objects.holdings import observations_of
-    from streams.moving_objects.observation_files import read_observations
+    from streams.moving_objects.observation_files import read_observations, with_known_stations
     from streams.moving_objects.own_orbits import own_orbit
 
-    if Path(source).is_file():
-        return read_observations(Path(source))
+    path = Path(source)
+    if path.is_file():
+        return with_known_stations(read_observations(path))
+    if path.suffix or len(path.parts) > 1:
+        raise OrbitFileError(f"There is no file {source}.")
     orbit = own_orbit(settings, source, folder)
     if orbit.missing:
         typer.echo(f"Warning: {orbit.missing} of its detections are in no table (see --detections).", err=True)

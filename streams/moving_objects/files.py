@@ -36,7 +36,13 @@ class Imported:
 
 
 def import_file(
-    settings: Settings, path: Path, *, name: str | None = None, force: bool = False, say: Callable[[str], None]
+    settings: Settings,
+    path: Path,
+    *,
+    name: str | None = None,
+    force: bool = False,
+    say: Callable[[str], None],
+    tell: Callable[[tuple[OrbitProblem, ...]], None] = lambda _: None,
 ) -> Imported:
     """Read an orbit file and swap it in as the catalogue of known orbits.
 
@@ -52,6 +58,8 @@ def import_file(
         Take it although it has fewer objects than the one before.
     say
         Called with a sentence for each step.
+    tell
+        Called with the lines that gave no orbit before the catalogue is swapped, so that they are known where it is refused.
 
     Raises
     ------
@@ -65,10 +73,12 @@ def import_file(
     kind = orbit_file_kind(path)
     say(f"Reading {path.name} as {kind}.")
     limit = settings.nightmops.memory_gb * 1e9
-    rows, problems = stored_rows(import_orbits(kind, orbit_pieces(path, kind), memory_limit_bytes=limit))
+    rows, refused = stored_rows(import_orbits(kind, orbit_pieces(path, kind), memory_limit_bytes=limit))
+    problems = tuple(sorted(refused, key=lambda problem: problem.line))
     say(f"Read {len(rows)} orbits; {len(problems)} lines gave none.")
+    tell(problems)
     catalogue = store_rows(settings, rows, name or path.name, refused=len(problems), force=force)
-    return Imported(catalogue=catalogue, problems=tuple(sorted(problems, key=lambda problem: problem.line)))
+    return Imported(catalogue=catalogue, problems=problems)
 
 
 def store_rows(

@@ -74,6 +74,9 @@ def test_the_orbit_is_drawn_inside_its_frame(browser: WebDriver, sky_served: tup
     assert own["x"] + own["width"] <= frame["x"] + frame["width"] + 1
     labels = {one.text for one in browser.find_elements(By.CSS_SELECTOR, ".orbit-drawing .body text")}
     assert {NAMES[0], "Earth", "Mars"} <= labels
+    for label in browser.find_elements(By.CSS_SELECTOR, ".orbit-drawing .body text"):
+        assert frame["x"] <= label.rect["x"], label.text
+        assert label.rect["x"] + label.rect["width"] <= frame["x"] + frame["width"], label.text
     for svg in browser.find_elements(By.CSS_SELECTOR, "main svg[role=img]"):
         assert svg.get_attribute("aria-label")
     drawn = browser.find_elements(By.CSS_SELECTOR, ".residuals .mark")

@@ -192,7 +192,9 @@ def test_errors_are_a_sentence_and_change_nothing(system: System, tmp_path: Path
         (f"{header}\nmy rock,61000,2,0,0,0,0.01,0\n", "(worse_catalogue): The new catalogue has no orbits"),
     ):
         worse.write_text(content)
-        assert said in sentence(system.run(orbits.app, "import", str(worse)))
+        refused = system.run(orbits.app, "import", str(worse))
+        assert said in sentence(refused)
+        assert ("line 2: its designation has no packed form: 'my rock'" in refused.stdout) == ("rock" in content)
     assert len(system.at_hand().rows) == 3
     assert "(unknown_orbit)" in sentence(system.run(orbits.app, "show", "5"))
     assert "(orbit_file)" in sentence(system.run(orbits.app, "export", str(tmp_path / "none" / "out.csv")))

@@ -165,6 +165,29 @@ def test_a_broken_observation_is_told_and_the_rest_is_fitted(truth: TrueArcs, tm
     assert len(found["orbits"]) == 3
 
 
+def test_an_observation_of_an_unknown_station_is_told_and_the_rest_is_fitted(
+    truth: TrueArcs, tmp_path: Path, system: System
+) -> None:
+    lines = write_psv([document(truth)]).splitlines()
+    lines.insert(-3, lines[-1].replace("|X05|", "|ZZZ|"))
+    path = tmp_path / "stations.psv"
+    path.write_text("\n".join(lines))
+    found = answer(system.run(orbits.app, "fit", str(path), "--json"))
+    whole = tmp_path / "whole.psv"
+    whole.write_text(write_psv([document(truth)]))
+    ((problem,), same) = found["problems"], answer(system.run(orbits.app, "fit", str(whole), "--json"))
+    assert "No observatory has the code 'ZZZ'" in problem["reason"]
+    assert found["orbits"] == same["orbits"]
+    read = read_observations(path)
+    assert str(read.stations[problem["line"] - 1]) == "ZZZ"
+
+
+def test_a_file_that_is_not_there_is_said(system: System) -> None:
+    done = system.run(orbits.app, "fit", "nowhere.psv")
+    assert done.exit_code == 1
+    assert "There is no file nowhere.psv." in done.stderr
+
+
 def test_nothing_to_fit_is_an_error() -> None:
     with pytest.raises(NothingToFitError):
         fit_observations(observations_of(np.zeros(0, "i8"), "x"), code="X05")
