@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,7 @@ from processors.moving_objects.cometary import cometary_elements, element_sigmas
 from processors.moving_objects.designations import pack, unpack
 from processors.moving_objects.errors import InvalidDesignationError
 from schemas.errors import PermanentFailure
+from schemas.events import OrbitDetermined, OrbitEvent
 from schemas.orbits import covariances_of, states_of
 from streams.compose import Wiring
 from streams.moving_objects.orbit_store import orbits_at_hand, read_orbit_store
@@ -75,7 +77,7 @@ def describe(settings: Settings, designation: str) -> dict[str, Any]:
     at_hand = orbits_at_hand(events.values(), wiring.objects)
     place = place_of(at_hand.rows["designation"], designation)
     if place is None:
-        raise UnknownOrbitError(f"No orbit of {designation!r} is known; see `nightcast orbits list`.")
+        raise UnknownOrbitError(_why_unknown(events, designation))
     found = at_hand.rows[place : place + 1]
     name = str(found[0]["designation"])
     states, epochs = states_of(found), found["epoch_mjd_tdb"]
@@ -87,9 +89,27 @@ def describe(settings: Settings, designation: str) -> dict[str, Any]:
         "origin": "own" if name in at_hand.own else "imported",
         "orbit_class": ORBIT_CLASSES.get(int(orbit_types(table)[0]), "unclassified"),
         "tisserand_jupiter": round(float(tisserand_jupiter(table)[0]), 4),
+        "other_names": sorted(own for own in events if _merged_into(events, own) == name),
         **(_own(events[name].fact) if name in at_hand.own else {}),
         **{name: _number(elements[name], sigmas[name]) for name in elements.dtype.names or ()},
     }
+
+
+def _merged_into(events: Mapping[str, OrbitEvent], designation: str) -> str | None:
+    """Return the object that has what an orbit of ours held, whatever it was merged into in between; None for one that stands."""
+    name, seen = designation, set[str]()
+    while name in events and name not in seen:
+        seen.add(name)
+        fact = events[name].fact
+        name = (fact.merged_into if isinstance(fact, OrbitDetermined) else None) or name
+    return name if name != designation else None
+
+
+def _why_unknown(events: Mapping[str, OrbitEvent], designation: str) -> str:
+    into = _merged_into(events, designation)
+    if into is not None:
+        return f"{designation} was merged into {into}; see `nightcast orbits show '{into}'`."
+    return f"No orbit of {designation!r} is known; see `nightcast orbits list`."
 
 
 def _own(fact: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,4 +51,7 @@ def test_a_decision_is_told_in_a_sentence() -> None:
     assert sentence_of(decision) == (
         "DayMOPS, night 20260921, window of 2 nights: 8 candidates, 3 attributed to known objects, 4 free tracklets, "
         "2 objects of our own (1 may be reported)."
+    )
+    assert "3 attributed to known objects, 1 objects of our own that the catalogue has under other names, 4 free" in (
+        sentence_of(replace(decision, counts={**counts, "identified": 1.0}))
     )

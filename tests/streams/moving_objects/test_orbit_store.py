@@ -23,6 +23,7 @@ from streams.moving_objects.orbit_store import (
     import_catalogue,
     orbits_at_hand,
 )
+from streams.moving_objects.show import UnknownOrbitError, describe
 from streams.stage_codec import Outgoing
 from tests.streams.moving_objects.conftest import System
 
@@ -161,6 +162,14 @@ def test_merged_and_withdrawn_orbits_are_left_out_and_the_newest_version_counts(
     rows = system.at_hand().rows
     assert rows["designation"].tolist() == ["2026 SA"]
     assert rows["epoch_mjd_tdb"][0] == 61310.0
+
+
+def test_a_merged_name_leads_to_the_object_that_stands_and_is_listed_there(system: System) -> None:
+    swap(system, ["2025 KA"])
+    system.put([own("NC000001", merged_into="NC000002"), own("NC000002", merged_into="2025 KA")])
+    assert describe(system.settings, "2025 KA")["other_names"] == ["NC000001", "NC000002"]
+    with pytest.raises(UnknownOrbitError, match="NC000001 was merged into 2025 KA"):
+        describe(system.settings, "NC000001")
 
 
 def test_an_orbit_without_magnitude_and_covariance_has_nan(system: System) -> None:
