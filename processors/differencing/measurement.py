@@ -58,7 +58,7 @@ def measure_sources(
     info: VisitInfo,
     chains: Mapping[int, Chain] | None = None,
     snaps: SnapView | None = None,
-) -> tuple[Rows, Rows, Rows | None]:
+) -> tuple[Rows, Rows, Rows | None, list[int]]:
     """Measure peaks.
 
     Parameters
@@ -80,8 +80,8 @@ def measure_sources(
     -------
     tuple of ndarray
         Rows of ``dia_source_dtype()`` in the order of the peaks, ids not filled, the raw point-source fits
-        (columns of `fit_point_sources`), and what the snaps say (rows of `SNAP_DTYPE`; None without snaps). What cannot be
-        measured is null and flagged.
+        (columns of `fit_point_sources`), what the snaps say (rows of `SNAP_DTYPE`; None without snaps), and the indices of the
+        rows that are pieces of another row's trail. What cannot be measured is null and flagged.
     """
     rows = null_rows("diaSource", len(peaks))
     _fill_visit(rows, info)
@@ -93,8 +93,10 @@ def measure_sources(
     asked = None if snaps is None else (snaps, _ask_snaps(layers, snaps, fits))
     shapes = _shapes(layers, fits[:, 0], fits[:, 1])
     trails = measure_trails(layers, fits, rows, chains or {}, asked, shapes=shapes)
-    _refit_at(layers, fits, dipoles | trails)
-    moved = np.array(sorted(dipoles | trails), dtype=np.int64)
+    _refit_at(layers, fits, dipoles | trails.centres)
+    for n, spread in trails.variances.items():
+        fits[n, [3, 4, 6]], fits[n, 10] = spread, 1.0
+    moved = np.array(sorted(dipoles | trails.centres), dtype=np.int64)
     shapes[moved] = _shapes(layers, fits[moved, 0], fits[moved, 1])
     _fill_point_fit(rows, fits)
     _fill_apertures(layers, rows)
@@ -102,7 +104,7 @@ def measure_sources(
     _fill_shapes(layers, rows, shapes)
     _fill_sky(layers, fits, rows)
     _fill_flags(layers, rows)
-    return rows, fits, None if asked is None else asked[1]
+    return rows, fits, None if asked is None else asked[1], trails.pieces
 
 
 def _ask_snaps(layers: Layers, snaps: SnapView, fits: Pixels) -> Rows:

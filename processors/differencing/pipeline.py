@@ -155,13 +155,14 @@ def detect_and_measure(
     peaks, chains = join_chains(peaks, lines)
     view = None if snaps is None else view_snaps(snaps, layers, kernel.stamp_x, kernel.stamp_y)
     sizes = footprint_sizes(score.snr, peaks)
-    rows, fits, told = measure_sources(layers, peaks, sizes, info or VisitInfo(), chains, view)
+    rows, fits, told, pieces = measure_sources(layers, peaks, sizes, info or VisitInfo(), chains, view)
     spoiled = _centre_spoiled(layers.mask, rows)
     sharp = is_sharper_than_psf(
         layers.difference, layers.variance, layers.usable, layers.psf, fits=fits, one_snap=seen_once(told)
     )
     sharp &= (rows["isDipole"] != 1) & np.isnan(rows["trailLength"]) & ~spoiled
     keep = ~sharp & ~spoiled
+    keep[pieces] = False
     # What is above the threshold as a trail alone, and is none, is nothing.
     keep[len(rows) - n_faint :] &= np.isfinite(rows["trailLength"][len(rows) - n_faint :])
     sources, told = _canonical(rows, told, keep, info)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.special import erf
 
 from processors.differencing.chains import Chain
 from processors.differencing.layers import Layers
@@ -17,10 +18,10 @@ from processors.differencing.psf import PsfGrid, adaptive_moments
 from processors.differencing.sky import offset_on_sky, sky_jacobian
 from processors.differencing.snap_consistency import MOTION_SIGMAS, SnapPresence, SnapView
 from processors.differencing.snap_trails import trail_presence
-from processors.differencing.trail_model import TrailPsf, trail_psf
+from processors.differencing.trail_model import SHORTEST, TrailPsf, trail_psf
 from processors.differencing.trails import SnapPlanes, TrailFits, fit_trails
 
-__all__ = ["measure_trails"]
+__all__ = ["TrailPlaces", "measure_trails"]
 
 TRAIL_LEAST_RATIO = 1.15
 """A trail is fitted when the longer axis exceeds the PSF's by this factor in second moment, beyond three sigma (of 2 over S/N each)."""
@@ -28,7 +29,7 @@ TRAIL_LEAST_RATIO = 1.15
 TRAIL_CHI2 = 16.0
 """By how much a trail's chi squared must better that of a point source on the same pixels (two more parameters, four sigma)."""
 
-LEFT_SIGMAS = 10.0
+LEFT_SIGMAS = 6.0
 """Excess of chi squared over the pixels, in its own scatter, from which something else than a trail is there if a trail takes away less."""
 
 TRAIL_SIGMAS = 4.0
@@ -39,10 +40,25 @@ MOST_PASSES = 3
 GROWTH_PIXELS = 3.0
 """By how much a trail must exceed its guess to be fitted again."""
 
+SHARE_LEFT, SIGMAS_LEFT = 0.5, 3.0
+"""A source on a trail is a piece of it when less than this part of the trail's light there, or of so many errors, is left of it."""
+
 _HALF = 10
 
 Pixels = NDArray[Any]
 Rows = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailPlaces:
+    """What trails say of sources besides the columns of their rows."""
+
+    centres: dict[int, tuple[float, float]]
+    """For the index of each source whose trail is longer than the PSF is wide, or that stands for several peaks, the trail's middle."""
+    variances: dict[int, tuple[float, float, float]]
+    """Of x and of y of these middles, and their covariance, pixels squared."""
+    pieces: list[int]
+    """Indices of the sources that are pieces of another's trail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +77,7 @@ def measure_trails(
     snaps: tuple[SnapView, NDArray[np.void]] | None = None,
     *,
     shapes: Pixels,
-) -> dict[int, tuple[float, float]]:
+) -> TrailPlaces:
     """Fit a trail to sources that are significantly elongated, or that moved between the snaps; others keep nulls.
 
     Parameters
@@ -81,19 +97,24 @@ def measure_trails(
 
     Returns
     -------
-    dict
-        For the index of each source of a chain that is a trail, the trail's middle.
+    TrailPlaces
+        Where the sources are that stand for several peaks, and which sources belong to the trail of another.
     """
     guesses = _guesses(
         layers, fits, rows, chains, snaps, _from_shapes(layers.difference.shape, fits, rows["snr"], shapes)
     )
     if not guesses:
-        return {}
+        return TrailPlaces(centres={}, variances={}, pieces=[])
     start = np.array([g.start for g in guesses])
     read = _readable(layers, guesses, start, snaps)
     found = _fit(layers, start, None if snaps is None else snaps[0], read)
     accepted = _accepted(found, np.array([g.source in chains for g in guesses]))
-    centres = {}
+    order = sorted(np.flatnonzero(accepted).tolist(), key=lambda k: _rank(guesses[k].source, chains, rows))
+    width, sources = _psf_width(layers), [g.source for g in guesses]
+    owners = _owners(found, [(k, sources[k]) for k in order], fits, width, frozenset(chains))
+    apart = (found.length > 2.3548 * width) | ~(fits[sources, 10] > 0)
+    several = {*chains, *owners.values(), *np.array(sources)[apart].tolist()}
+    places = TrailPlaces(centres={}, variances={}, pieces=sorted(owners))
     for k, guess in enumerate(guesses):
         n = guess.source
         rows["trail_flag"][n] = not accepted[k]
@@ -101,9 +122,52 @@ def measure_trails(
             _fill_trail(layers, rows, n, found, k)
             if snaps is not None and read[k]:
                 _fill_motion(layers, snaps, n, found, k)
-            if n in chains:
-                centres[n] = (float(found.values[k, 0]), float(found.values[k, 1]))
-    return centres
+            if n in several:
+                spread = found.covariances[k]
+                places.centres[n] = (float(found.values[k, 0]), float(found.values[k, 1]))
+                places.variances[n] = (float(spread[0, 0]), float(spread[1, 1]), float(spread[0, 1]))
+    return places
+
+
+def _rank(source: int, chains: Mapping[int, Chain], rows: Rows) -> tuple[bool, float, int]:
+    """Order in which sources claim others on their trails: lines of peaks first, then the most significant."""
+    return source not in chains, -float(rows["snr"][source]), source
+
+
+def _owners(
+    found: TrailFits, trails: list[tuple[int, int]], fits: Pixels, width: float, lines: frozenset[int]
+) -> dict[int, int]:
+    """Return, for sources whose light is that of another's trail, whose: a trail a few PSFs long may show a peak at each end.
+
+    ``trails`` are fits and their sources, in the order of their claims; what stands for a line of peaks is nobody's piece.
+    """
+    owners: dict[int, int] = {}
+    for k, n in trails:
+        if n in owners:
+            continue
+        light = _point_fluxes(found.values[k], fits, width)
+        sign = math.copysign(1.0, float(found.values[k, 2]))
+        with np.errstate(invalid="ignore"):
+            left = sign * (fits[:, 2] - light)
+            own = left < np.maximum(SHARE_LEFT * sign * light, SIGMAS_LEFT * np.sqrt(fits[:, 5]))
+            own &= (sign * fits[:, 2] > 0) & (sign * light > SHARE_LEFT * sign * fits[:, 2])
+        owners |= {m: n for m in np.flatnonzero(own).tolist() if m != n and m not in owners and m not in lines}
+    return owners
+
+
+def _point_fluxes(trail: Pixels, fits: Pixels, width: float) -> NDArray[np.float64]:
+    """Return what a trail gives to fits of a point source at places; ``width`` is the PSF's standard deviation, pixels."""
+    x, y, flux, dx, dy = (float(v) for v in trail)
+    length = max(math.hypot(dx, dy), SHORTEST)
+    px, py = fits[:, 0] - x, fits[:, 1] - y
+    along, across = (px * dx + py * dy) / length, (py * dx - px * dy) / length
+    ends = erf((along + 0.5 * length) / (2 * width)) - erf((along - 0.5 * length) / (2 * width))
+    return np.asarray(flux / length * math.sqrt(math.pi) * width * ends * np.exp(-((across / (2 * width)) ** 2)))
+
+
+def _psf_width(layers: Layers) -> float:
+    """Standard deviation, pixels, of the Gaussian as sharp as the PSF."""
+    return 1 / (2 * math.sqrt(math.pi) * math.sqrt(float(np.sum(layers.psf.mean**2))))
 
 
 def _fit(layers: Layers, start: Pixels, view: SnapView | None, read: NDArray[np.bool_]) -> TrailFits:
@@ -234,9 +298,8 @@ def _leaves(values: Pixels, shape: tuple[int, ...]) -> bool:
 
 def _from_chain(fit: Pixels, chain: Chain, layers: Layers) -> list[float]:
     """Return a first guess from a line of peaks: each PSF's length of it has the flux of a point source."""
-    psf = layers.psf.mean
-    own = 1 / (2 * math.sqrt(math.pi) * math.sqrt(float(np.sum(psf**2))))
-    flux = float(np.nan_to_num(fit[2])) * max(1.0, chain.length / (2 * math.sqrt(math.pi) * own * math.sqrt(2)))
+    own = 2 * math.sqrt(math.pi) * _psf_width(layers)
+    flux = float(np.nan_to_num(fit[2])) * max(1.0, chain.length / (own * math.sqrt(2)))
     length = max(chain.length, 2.0)
     return [chain.x, chain.y, flux, length * math.cos(chain.angle), length * math.sin(chain.angle)]
 

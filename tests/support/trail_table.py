@@ -44,14 +44,11 @@ def _row(scene: Any, result: Any, trail: Any) -> tuple[float, ...]:
     length, angle = float(trail["length_arcsec"]), np.radians(float(trail["angle_deg"]))
     dx, dy = sources["x"] - trail["x"], sources["y"] - trail["y"]
     along, across = dx * np.cos(angle) + dy * np.sin(angle), -dx * np.sin(angle) + dy * np.cos(angle)
-    near = (np.abs(across) < 3) & (np.abs(along) < max(5.0, length))
-    nothing = (length, float(trail["snr"]), *(np.nan,) * 6)
+    near = (np.abs(across) < 3) & (np.abs(along) < 5.0 + 2.5 * length) & np.isfinite(sources["trailLength"])
     if not near.any():
-        return nothing
+        return (length, float(trail["snr"]), *(np.nan,) * 6)
     best = int(np.flatnonzero(near)[np.argmin(np.hypot(along, across)[near])])
     row = sources[best]
-    if not np.isfinite(row["trailLength"]):
-        return nothing
     wcs = scene.science.wcs
     _, bearing = offset_on_sky(wcs, float(trail["x"]), float(trail["y"]), float(np.cos(angle)), float(np.sin(angle)))
     off = (float(row["trailAngle"]) - bearing + 90) % 180 - 90

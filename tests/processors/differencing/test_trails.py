@@ -185,3 +185,36 @@ def test_a_long_trail_is_one_source_with_the_trails_flux() -> None:
     assert rows["trailFlux"][0] == pytest.approx(1000.0 * len(steps), rel=0.05)
     assert rows["trail_flag"][0] == 0
     assert rows["trail_flag_edge"][0] == 0
+
+
+def with_trail(
+    made: Scene, place: tuple[float, float], length: float, *others: tuple[float, float, float]
+) -> np.ndarray:
+    """Return the sources of a scene with a bright trail, its shutter closed in the middle, and points x, y, flux."""
+    steps, angle = np.linspace(-0.5, 0.5, 96) * length, np.radians(30)
+    steps = steps[np.abs(steps) > length / 32]
+    image = np.array(made.science.image, dtype=float)
+    x, y = place[0] + steps * np.cos(angle), place[1] + steps * np.sin(angle)
+    add_sources(image, made.truth_psf, x, y, np.full(len(steps), 2e5 / len(steps)))
+    for px, py, flux in others:
+        add_sources(image, made.truth_psf, [px], [py], [flux])
+    return difference(dataclasses.replace(made.science, image=image.astype("f4")), made.template).sources
+
+
+@pytest.mark.parametrize("length", [16.0, 18.0])
+def test_a_trail_that_peaks_at_both_ends_is_one_source_in_its_middle(length: float) -> None:
+    sources = with_trail(plain(), (210.4, 205.8), length)
+    near = sources[np.hypot(sources["x"] - 210.4, sources["y"] - 205.8) < 20]
+    assert len(near) == 1
+    # Without snaps the closed shutter is not known: the trail looks longer.
+    assert near["trailLength"][0] == pytest.approx(0.2 * length, rel=0.08)
+    for name, true in (("x", 210.4), ("y", 205.8)):
+        assert near[name][0] == pytest.approx(true, abs=4 * float(near[f"{name}Err"][0]))
+        assert near[f"{name}Err"][0] < 0.2
+    assert near["centroid_flag"][0] == 0
+
+
+def test_a_brighter_source_on_a_trail_is_not_its_piece() -> None:
+    x, y = 210.4 + 7 * np.cos(np.radians(30)), 205.8 + 7 * np.sin(np.radians(30))
+    sources = with_trail(plain(), (210.4, 205.8), 40.0, (x, y, 1e5))
+    assert np.count_nonzero(np.hypot(sources["x"] - x, sources["y"] - y) < 2) == 1
