@@ -42,7 +42,7 @@ FIELDS = tuple((np.arange(VISITS // 2) * 4.4 - 12.0).tolist())
 FAR_FIELDS = (160.0, 280.0, 220.0, 310.0, 190.0, 250.0)
 """Each farther from all before it than the stage works ahead."""
 
-PAUSE_S = 2.0
+PAUSE_S = 3.0
 """Between visits; a survey leaves half a minute and more."""
 
 PATIENCE_S = 900.0
