@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Semaphore
 
 from infra.logs import get_logger
 from streams.detectors.task import JobFailure, JobProduct, JobTask
@@ -14,6 +15,9 @@ from streams.detectors.task import JobFailure, JobProduct, JobTask
 __all__ = ["JobPool", "product_of"]
 
 log = get_logger(__name__)
+
+_LOOK_S = 1.0
+"""How often a start that waits looks whether a process has died."""
 
 
 class JobPool:
@@ -41,12 +45,24 @@ class JobPool:
     ) -> None:
         self.processes = processes
         self._initialise, self._run, self._arguments = initialise, run, arguments
+        self._context = multiprocessing.get_context("spawn")
+        self._warm = self._context.Semaphore(0)
         self._pool = self._make()
 
     def start(self) -> None:
-        """Start and warm every process now, and wait for it, so that the first visit is as fast as the tenth."""
-        for future in [self._pool.submit(_nothing) for _ in range(self.processes)]:
+        """Start and warm every process now, and wait for it, so that the first visit is as fast as the tenth.
+
+        Raises
+        ------
+        BrokenProcessPool
+            When a process does not get warm.
+        """
+        waiting = [self._pool.submit(_nothing) for _ in range(self.processes)]
+        for future in waiting:
             future.result()
+        for _ in range(self.processes):  # the first one that is warm may have done all that was asked of the others
+            while not self._warm.acquire(timeout=_LOOK_S):
+                self._pool.submit(_nothing).result()
 
     def submit(self, task: JobTask) -> Future[JobProduct]:
         """Queue a task."""
@@ -70,9 +86,9 @@ class JobPool:
     def _make(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             self.processes,
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=self._context,
             initializer=_initialise,
-            initargs=(self._initialise, self._arguments),
+            initargs=(self._initialise, self._arguments, self._warm),
         )
 
 
@@ -87,10 +103,11 @@ def product_of(future: Future[JobProduct]) -> JobProduct:
     return JobProduct(failure=JobFailure.of(error if isinstance(error, Exception) else RuntimeError(str(error))))
 
 
-def _initialise(initialise: Callable[..., None], arguments: tuple[object, ...]) -> None:
+def _initialise(initialise: Callable[..., None], arguments: tuple[object, ...], warm: Semaphore) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     initialise(*arguments)
+    warm.release()
 
 
 def _nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from streams.detectors.task import JobProduct, JobTask
 from streams.detectors.work import DetectorBench
 from streams.inputs import ingest_release
 from tests.support.night_harness import simulate
+from tests.support.pool_processes import do_nothing, fail_to_warm, warm_unequally
 
 CAMERA, BAND, WORKERS = "tiny", "r", 2
 
@@ -72,3 +74,19 @@ def test_one_worker_and_several_give_the_same_bytes(objects: ObjectStore, tasks:
     for job_id, future in futures:
         assert encoded(future.result()) == alone[job_id], job_id
     assert len(set(alone.values())) == len(tasks)
+
+
+def test_a_started_pool_has_all_its_processes_warm(tmp_path: Path) -> None:
+    pool = JobPool(2, initialise=warm_unequally, run=do_nothing, arguments=(str(tmp_path),))
+    try:
+        pool.start()
+        assert len(list(tmp_path.glob("warm-*"))) == 2
+    finally:
+        pool.close()
+
+
+def test_a_pool_whose_processes_do_not_get_warm_does_not_start(tmp_path: Path) -> None:
+    pool = JobPool(1, initialise=fail_to_warm, run=do_nothing, arguments=(str(tmp_path),))
+    with pytest.raises(BrokenProcessPool):
+        pool.start()
+    pool.close()
