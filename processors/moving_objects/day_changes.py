@@ -83,7 +83,7 @@ def changes_between(
         What stands still.
     """
     table = tracklets_of(after)
-    orbits, held = _orbits(before, after, table, merged, reasons)
+    orbits, held = _orbits(before, after, table, {**_taken_over(before, after), **merged}, reasons)
     return DayChanges(
         tracklets=_changed(before, tracklets_of(before), table, _first_day(after)),
         orbits=orbits,
@@ -91,6 +91,22 @@ def changes_between(
         reassigned=_reassigned(before, after),
         verdicts=_verdicts(night, after, table, rules),
     )
+
+
+def _taken_over(before: DayState, after: DayState) -> dict[str, str]:
+    """Return which objects are no more while most of what they held is one other's: nights linked again may never have formed them."""
+    gone = before.objects["designation"][~np.isin(before.objects["designation"], after.objects["designation"])]
+    mine = before.held[np.isin(before.held["designation"], gone)]
+    now = (
+        dict(zip(after.held["detection_id"].tolist(), after.held["designation"].tolist(), strict=True))
+        if len(mine)
+        else {}
+    )
+    holders = dict[str, list[str]]()
+    for name, one in zip(mine["designation"].tolist(), mine["detection_id"].tolist(), strict=True):
+        holders.setdefault(name, []).append(now.get(one, ""))
+    some = {name: [holder for holder in every if holder] for name, every in holders.items()}
+    return {name: own[0] for name, own in some.items() if len(set(own)) == 1 and 2 * len(own) > len(holders[name])}
 
 
 def _first_day(state: DayState) -> int:

@@ -172,23 +172,69 @@ def test_late_and_missing_and_empty_nights_end_in_the_same_state(log: Log) -> No
     assert late.decisions[-1].state == plain.decisions[-1].state
 
 
-def test_an_imported_orbit_takes_its_detections_before_linking() -> None:
+def imported(log: Log) -> Any:
+    """Put a catalogue of the first asteroid alone into the object store."""
     one = FORTNIGHT.asteroids[0]
     row = orbit_rows(1)
     row["designation"], row["epoch_mjd_tdb"] = "2014 AA", one.orbit.epoch_mjd_tdb
     for name, value in zip(("x", "y", "z", "vx", "vy", "vz"), one.orbit.state(one.orbit.epoch_mjd_tdb), strict=True):
         row[name] = value
+    return log.objects.put(to_parquet(named_rows(row)))
+
+
+def detections_of_the_first(nights: list[tuple[int, np.ndarray[Any, Any]]]) -> list[int]:
+    return sorted(i for _, rows in nights for i in rows["detection_id"].tolist() if FORTNIGHT.asteroid_of(i) == 0)
+
+
+def test_an_imported_orbit_takes_its_detections_before_linking() -> None:
     log = Log()
-    known = log.objects.put(to_parquet(named_rows(row)))
+    known = imported(log)
     for day_obs, rows in NIGHTS[:6]:
         log.take(day_obs, rows, known_orbits=known)
     held = log.state.held[log.state.held["designation"] == "2014 AA"]
-    wanted = [i for _, rows in NIGHTS[:6] for i in rows["detection_id"].tolist() if FORTNIGHT.asteroid_of(i) == 0]
-    assert held["detection_id"].tolist() == sorted(wanted)
+    assert held["detection_id"].tolist() == detections_of_the_first(NIGHTS[:6])
     assert len(log.state.objects) == len(FORTNIGHT.asteroids) - 1
     assert log.decisions[-1].counts["attributed_known"] == 2
     verdicts = log.rows(log.decisions[-1].verdicts)["verdict"]
     assert (verdicts == Verdict.ATTRIBUTED).sum() == 2
+
+
+def test_a_catalogue_that_comes_later_gets_what_we_found_and_our_name_leads_to_it() -> None:
+    log = Log().all_of(NIGHTS[:5])
+    late = NIGHTS[5][1][::9]
+    log.take(NIGHTS[5][0], np.setdiff1d(NIGHTS[5][1], late), known_orbits=(known := imported(log)))
+    wanted = detections_of_the_first(NIGHTS[:5])
+    (own,) = {str(r["designation"]) for r in log.rows(log.decisions[-1].orbits) if r["change"] == "merged"}
+    events = {str(one.key): one.record for one in stored(log.decisions[-1], log.objects)}
+    assert events[own].fact.merged_into == "2014 AA"
+    states = [one for one in events.values() if isinstance(one, TrackletState) and one.holder == "2014 AA"]
+    assert {one.status for one in states} == {TrackletStatus.ATTRIBUTED}
+    assert set(wanted) <= {i for one in states for i in one.dia_source_ids}
+    log.take(NIGHTS[5][0], late, known_orbits=known)
+    log.take(*NIGHTS[6], known_orbits=known)
+    assert [d.counts["identified"] for d in log.decisions] == [0, 0, 0, 0, 0, 1, 1, 0]
+    held, owner = log.state.held, dict[int, int]()
+    for decision in log.decisions:
+        rows = log.rows(decision.reassigned)
+        owner |= dict(zip(rows["dia_source_id"].tolist(), rows["ss_object_id"].tolist(), strict=True))
+    assert {i: o for i, o in owner.items() if o} == dict(
+        zip(held["detection_id"].tolist(), held["ss_object_id"].tolist(), strict=True)
+    )
+    theirs = held["detection_id"][held["designation"] == "2014 AA"].tolist()
+    assert theirs == detections_of_the_first(NIGHTS[:7])
+    assert own not in log.state.objects["designation"].tolist()
+
+
+def test_nights_linked_again_with_a_catalogue_say_whose_an_object_is_that_they_no_longer_form() -> None:
+    part = NIGHTS[1][1][::9]
+    log = Log().all_of([NIGHTS[0], (NIGHTS[1][0], np.setdiff1d(NIGHTS[1][1], part)), *NIGHTS[2:5]])
+    before = set(log.state.objects["designation"].tolist())
+    log.take(NIGHTS[1][0], part, known_orbits=imported(log))
+    (own,) = before - set(log.state.objects["designation"].tolist())
+    events = {str(one.key): one.record for one in stored(log.decisions[-1], log.objects)}
+    assert events[own].fact.merged_into == "2014 AA"
+    held = log.state.held
+    assert held["detection_id"][held["designation"] == "2014 AA"].tolist() == detections_of_the_first(NIGHTS[1:5])
 
 
 def test_one_night_alone_gives_tracklets_and_no_links() -> None:
