@@ -103,7 +103,7 @@ def exchanged(grouped: Arcs, *, seed: int, copies: int) -> Arcs:
 
 
 def test_no_false_link_is_reported() -> None:
-    # With twenty copies, five thousand links, it is the criterion: run by hand, it takes a minute.
+    # With twenty copies, five thousand links, it takes 40 CPU seconds: by hand, of seeds 611 and 9611 none was reported.
     truth = simulated_arcs("MBA", 250, seed=611, nights=8, seen=(3, 4))
     false = exchanged(truth.arcs(), seed=612, copies=4)
     links = link_qualities(false, fit_many(false))
