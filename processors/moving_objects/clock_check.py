@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtr
 
 from processors.moving_objects.constants import SECONDS_PER_DAY
 
@@ -90,12 +89,12 @@ def clock_offset(
     if len(along) < rules.asteroids:
         return None
     offset, sigma = _slope(along, cross, rate, rules.floor_arcsec)
-    chance = 2.0 * float(student.sf(abs(offset) / sigma, 2 * len(along) - 1))
+    chance = 2.0 * float(stdtr(2 * len(along) - 1, -abs(offset) / sigma))
     return ClockOffset(
         offset_s=offset,
         sigma_s=sigma,
         asteroids=len(along),
-        significance=float(norm.isf(max(0.5 * chance, 1e-300))),
+        significance=float(-ndtri(max(0.5 * chance, 1e-300))),
         is_slip=chance < rules.chance and abs(offset) > rules.least_s,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2 as chi2_distribution
+from scipy.special import chdtri
 
 from processors.association.sphere import unit_vectors
 from processors.moving_objects.attribution import AttributionRules, Predicted, attribute_visit
@@ -191,7 +191,7 @@ def joint_matches(
     ranked = []
     for (k, t), members in zip(pairs, ids, strict=True):
         n = place.get(tuple(members.tolist()))
-        limit = chi2_distribution.ppf(1.0 - CHANCE, 2 * len(members) - 6)
+        limit = chdtri(2 * len(members) - 6, CHANCE)
         if n is not None and joint.chi2[n] <= limit:
             ranked.append((float(joint.chi2[n] / limit), k, t))
     return _each_once(sorted(ranked))

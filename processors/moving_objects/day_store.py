@@ -52,7 +52,8 @@ def state_from_bytes(data: bytes) -> DayState:
     """
     if not data.startswith(MAGIC):
         raise CatalogueFormatError("The bytes are no state of DayMOPS, or one of another version.")
-    source = io.BytesIO(data[len(MAGIC) :])
+    source = io.BytesIO(data)  # the same bytes: a slice of a survey's state would be a copy of fifty megabytes
+    source.seek(len(MAGIC))
     try:
         linking = {name: _array(source) for name in _LINKING}
         epoch = float(_array(source)[0])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2 as chi2_distribution
+from scipy.special import chdtri
 
 from processors.moving_objects.arcs import TIME, Arcs
 from processors.moving_objects.cometary import cometary_elements, element_sigmas
@@ -72,7 +72,7 @@ def reasons_against(link: LinkQuality) -> list[str]:
     reasons = _before_any_fit(link)
     if not link.converged:
         return [*reasons, "No orbit converged from the detections alone."]
-    if not (link.dof > 0 and link.chi2 <= chi2_distribution.ppf(1.0 - CHANCE, link.dof)):
+    if not (link.dof > 0 and link.chi2 <= chdtri(link.dof, CHANCE)):
         reasons.append(f"The residuals are too large for their errors: chi2 {link.chi2:.1f} of {link.dof}.")
     return reasons + (_of_three(link) if link.nights == MIN_NIGHTS else [])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2 as chi2_distribution
+from scipy.special import chdtri
 
 from processors.moving_objects.arcs import Arcs, arcs
 from processors.moving_objects.detections import night_numbers, validated_detections
@@ -192,7 +192,7 @@ def _consistent_and_disjoint(
     """
     added = np.array([len(own) for own in trials.members])
     rise = refitted.chi2 - before.chi2[trials.orbit]
-    good = refitted.ok & (rise <= chi2_distribution.ppf(1.0 - rules.chance, 2 * added))
+    good = refitted.ok & (rise <= chdtri(2 * added, rules.chance))
     first = np.array([own[0] for own in trials.members])
     order = np.lexsort((first, trials.orbit, trials.mahalanobis2, -added))
     orbits: set[int] = set()
