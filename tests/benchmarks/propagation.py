@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def measure() -> Iterator[Measured]:
             for how, move in ours.items():
                 yield beside(
                     f"n-body, 3,072 asteroids, {days:.0f} d, {how}",
-                    lambda move=move, days=days: move(system, bodies, EPOCH, EPOCH + days),
+                    partial(move, system, bodies, EPOCH, EPOCH + days),
                     peer,
                     theirs,
                     note="theirs to machine precision: the truth of the error",
