@@ -18,7 +18,7 @@ from processors.moving_objects.day_attribution import Sky
 from processors.moving_objects.day_candidates import NightCandidates, night_by_hand
 from processors.moving_objects.day_changes import DayChanges, changes_between
 from processors.moving_objects.day_decide import DayStep, decide_night
-from processors.moving_objects.day_nights import DayNights, NightKept, work_for
+from processors.moving_objects.day_nights import DayNights, NightKept, Work, work_for
 from processors.moving_objects.day_state import DayRules, DayState, begin_days, nights_of
 from processors.moving_objects.day_store import state_from_bytes, state_to_bytes
 from processors.moving_objects.detections import day_obs_of, mjd_of_day_obs, validated_detections
@@ -84,6 +84,13 @@ class Desk:
             When what it names is gone or broken.
         """
         work = work_for(nights, ended.day_obs)
+        made = self._made(ended, nights, work)
+        return None if made is None else self._decision(ended, *made, work.sequence)
+
+    def _made(
+        self, ended: NightEnded, nights: DayNights, work: Work
+    ) -> tuple[tuple[DayStep, DayChanges], _Delivered, tuple[int, ...]] | None:
+        """Link and compare; the states before end with this, so that the new one is written without them in memory."""
         now = self._state(work.now)
         delivered = self._delivered(ended, now, nights.of(ended.day_obs))
         own = nights.of(ended.day_obs)
@@ -97,7 +104,7 @@ class Desk:
         changes = changes_between(
             now, step.state, delivered.night, merged=step.merged, reasons=step.reasons, rules=self._rules
         )
-        return self._decision(ended, (step, changes), delivered, tuple(n.day_obs for n in linked), work.sequence)
+        return (step, changes), delivered, tuple(n.day_obs for n in linked)
 
     def _state(self, claim: Claim | None) -> DayState:
         return begin_days() if claim is None else state_from_bytes(self._objects.get(claim))
