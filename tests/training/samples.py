@@ -39,7 +39,7 @@ from processors.differencing.subtraction import checked_science, psf_sigma, subt
 from processors.differencing.templates import Template
 from schemas.masks import MaskPlane
 
-__all__ = ["SAMPLE_DTYPE", "label_sources", "sample_scene", "source_digest", "table_of"]
+__all__ = ["SAMPLE_DTYPE", "changes_of", "label_sources", "sample_scene", "source_digest", "table_of"]
 
 SAMPLE_DTYPE = np.dtype(
     [("scene", "U12"), ("seed", "<i4"), ("regime", "U8"), ("kind", "U12"), ("label", "i1"), ("x", "<f8"), ("y", "<f8")]
@@ -201,12 +201,12 @@ def _labelled(scene: ImagingScene, views: Difference, x: Rows, y: Rows, rays: Ro
     features = reliability_features(views, x, y)
     for name in FEATURE_NAMES:
         rows[name] = features[name]
-    rows["kind"], rows["label"] = label_sources(rows["x"], rows["y"], _changes(scene))
+    rows["kind"], rows["label"] = label_sources(rows["x"], rows["y"], changes_of(scene))
     rows["kind"][rows["label"] == 0] = _artefact_kinds(scene, rows[rows["label"] == 0], rays)
     return rows
 
 
-def _changes(scene: ImagingScene) -> Rows:
+def changes_of(scene: ImagingScene) -> Rows:
     changes, scale = scene.truth.changes, scene.studio.camera.plate_scale
     out = np.zeros(len(changes), [("kind", "U12"), ("x", "f8"), ("y", "f8"), ("length", "f8"), ("angle", "f8")])
     for name in ("kind", "x", "y"):
