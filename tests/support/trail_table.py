@@ -1,4 +1,4 @@
-"""How well trails are measured, by length: ``python tests/support/trail_table.py 81 82 83`` prints the table of the documentation.
+"""How well trails are measured, by length: ``python -m tests.support.trail_table 81 82 83`` prints the table of the documentation.
 
 Scenes are raw snaps of a quarter of a CCD with forty trails of 0.1 to 60 arcseconds, reduced with true PSF and coordinates and
 differenced with and without what the snaps say apart.
