@@ -26,11 +26,15 @@ def predicted_dtype() -> np.dtype[Any]:
 
 def predicted_rows(count: int) -> np.ndarray[Any, Any]:
     """Return rows of predictions in which everything nullable is null and the ellipse is a point."""
-    rows = np.zeros(count, predicted_dtype())
-    nulls = null_rows("ssSource", count)
+    return np.repeat(_nothing_predicted(), count)
+
+
+@functools.cache
+def _nothing_predicted() -> np.ndarray[Any, Any]:
+    row, nulls = np.zeros(1, predicted_dtype()), null_rows("ssSource", 1)
     for name in nulls.dtype.names or ():
-        rows[name] = nulls[name]
-    return rows
+        row[name] = nulls[name]
+    return row
 
 
 def ss_object_id_of(packed_designation: str) -> int:

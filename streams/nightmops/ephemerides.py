@@ -21,7 +21,7 @@ from infra.parquet import from_parquet, to_parquet
 from processors.association.known_objects import field_radius
 from processors.moving_objects.nightly import NightCatalogue, build_night, catalogue_chunks, open_catalogue
 from processors.moving_objects.nightly_covariance import factors_of
-from processors.moving_objects.nightly_query import objects_around, opposition_of, predict_visit, warm_up
+from processors.moving_objects.nightly_query import PREDICTION, objects_around, opposition_of, predict_visit, warm_up
 from processors.moving_objects.orbits import known_orbits
 from processors.moving_objects.solar_system import SolarSystem
 from processors.moving_objects.stored_orbits import named_rows
@@ -30,7 +30,7 @@ from schemas.camera import load_camera
 from schemas.errors import NightcastError
 from schemas.events import Announced, EphemerisCatalogue, PredictedField, PredictedSsObjects
 from schemas.orbits import ORBIT_ROW, STATE_COLUMNS, covariances_of, orbit_rows, set_covariances, states_of
-from schemas.predictions import predicted_rows
+from schemas.predictions import predicted_dtype, predicted_rows
 from schemas.tables import Claim, Table
 from streams.moving_objects.orbit_store import OrbitsAtHand
 from streams.nightmops.records import OrbitRecords
@@ -153,10 +153,8 @@ def predicted_field(
     )
     places = opened.places_of(found["ssObjectId"])
     rows = predicted_rows(len(found))
-    names = set(rows.dtype.names or ())
-    for name in found.dtype.names or ():
-        if _ELLIPSE.get(name, name) in names:
-            rows[_ELLIPSE.get(name, name)] = found[name]
+    columns = _columns()
+    rows[list(columns.values())] = found[list(columns)]
     rows["designation"] = opened.orbits["designation"][places]
     return PredictedField(
         mjd_tai=mjd_tai,
@@ -286,6 +284,13 @@ class EphemerisBench:
             scratch.write_bytes(self._objects.get(claim))
             scratch.replace(path)
         return map_catalogue(path)
+
+
+@functools.cache
+def _columns() -> dict[str, str]:
+    """Return which columns of a prediction become which of the event's."""
+    names = {name: _ELLIPSE.get(name, name) for name in PREDICTION.names or ()}
+    return {name: its for name, its in names.items() if its in (predicted_dtype().names or ())}
 
 
 @functools.cache

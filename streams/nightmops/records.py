@@ -48,10 +48,12 @@ class OrbitRecords:
     def of(self, places: NDArray[np.int64]) -> tuple[bytes, ...]:
         """Return the records of rows of the orbits, in their order; those not kept are made together."""
         listed = places.tolist()
-        self._make([place for place in listed if not self._found(place)])
-        found = tuple(self._young[place] for place in listed)
+        found = [record for place in listed if (record := self._young.get(place)) is not None]
+        if len(found) < len(listed):
+            self._make([place for place in listed if not self._found(place)])
+            found = [self._young[place] for place in listed]
         self._age()
-        return found
+        return tuple(found)
 
     def ahead(self, rings: Iterator[NDArray[np.int64]]) -> Iterator[None]:
         """Make the records of rows before they are asked for, a slice with each step, up to a quarter of what is kept.
