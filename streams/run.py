@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from infra.kernel_caches import discard_stale_kernels
 from infra.logs import configure_logging, get_logger
 from infra.metrics import StageMetrics
 from infra.settings import load_settings
@@ -149,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("stages", nargs="+", choices=sorted(BUILDERS), metavar="STAGE", help=", ".join(BUILDERS))
     parser.add_argument("--name", required=True, help="stable name of this process")
     chosen = parser.parse_args(arguments)
+    discard_stale_kernels()
     settings = load_settings()
     configure_logging(chosen.name, level=settings.log.level)
     return _Process(Wiring(settings), chosen.name, chosen.stages).run(chosen.stages)

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from infra.kernel_caches import discard_stale_kernels
 from tests.support.clusters import Cluster, open_cluster
 from tests.support.engine import RunningEngine, running_engine
 
 for _name in [name for name in os.environ if name.startswith("NIGHTCAST_")]:
     del os.environ[_name]  # the settings of whoever runs the tests are not those of the tests
+
+discard_stale_kernels()
 
 settings.register_profile(
     "no clock", deadline=None

@@ -7,6 +7,7 @@ import logging
 
 import typer
 
+from infra.kernel_caches import discard_stale_kernels
 from infra.logs import configure_logging
 from streams.cli import engine
 
@@ -57,6 +58,7 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; its log lines are errors only, on standard error, and what Kafka's client says is said by ours."""
+    discard_stale_kernels()
     configure_logging("nightcast", level="error")
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     build()()

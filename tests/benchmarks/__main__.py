@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from infra.kernel_caches import discard_stale_kernels
 from tests.benchmarks._page import write_page
 from tests.benchmarks._results import measure_one, record_problem
 
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--run", default="", help="with --here: name of the run of which this is a part")
     parser.add_argument("--page", action="store_true", help="measure nothing, put the page together")
     chosen = parser.parse_args(arguments)
+    discard_stale_kernels()
     unknown = sorted(set(chosen.names) - set(names()))
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.kernel_caches import discard_stale_kernels
 from infra.telescope.imaging_scenes import FULL_SIZE, ImagingScene, cached, make_scene
 from processors.differencing.reliability import ReliabilityModel
 from tests.training.model import CALIBRATION_SNR, LEAST_LEAF, LEAVES, RATE, TREES, fit_model, onnx_bytes
@@ -33,6 +34,7 @@ FRESH_SIZE = (2000, 2040)
 
 def main(scenes: Path | None, samples: Path | None) -> None:
     """Draw sources, fit, write the model, judge it, write the report."""
+    discard_stale_kernels()
     source, train, fresh = _samples(scenes, samples)
     known = train[train["label"] >= 0]
     fitted = fit_model(known)
