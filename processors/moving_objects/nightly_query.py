@@ -25,7 +25,15 @@ from processors.moving_objects.propagate import carry_one
 from processors.moving_objects.solar_system import Observatory, SolarSystem, gms, sun_velocities
 from processors.moving_objects.timescales import tdb_from_tai
 
-__all__ = ["PREDICTION", "objects_around", "opposition_of", "predict_all", "predict_visit", "warm_up"]
+__all__ = [
+    "PREDICTION",
+    "objects_around",
+    "opposition_of",
+    "predict_all",
+    "predict_visit",
+    "predict_visit_rows",
+    "warm_up",
+]
 
 _NEAR_LIGHT_DAYS = 0.1 * LIGHT_DAYS_PER_AU
 """Light time of the distance below which an object is integrated for the moment asked: its acceleration changes by the hour."""
@@ -73,6 +81,32 @@ def predict_visit(
     OutsideEphemerisError
         If the moment lies outside the catalogue's night.
     """
+    return predict_visit_rows(
+        catalogue,
+        solar_system,
+        observatory,
+        ra_deg=ra_deg,
+        dec_deg=dec_deg,
+        radius_deg=radius_deg,
+        mjd_tai=mjd_tai,
+    )[0]
+
+
+def predict_visit_rows(
+    catalogue: NightCatalogue,
+    solar_system: SolarSystem,
+    observatory: Observatory,
+    *,
+    ra_deg: float,
+    dec_deg: float,
+    radius_deg: float,
+    mjd_tai: float,
+) -> tuple[Rows, NDArray[np.int64]]:
+    """Return the same as `predict_visit`, and which row of the catalogue each object is.
+
+    What belongs to objects is best kept in the catalogue's order: objects of a field are neighbours there, so that looking them up waits
+    for memory a few times and not for each.
+    """
     moment = _moment(solar_system, observatory, catalogue, mjd_tai)
     centre = _unit(ra_deg, dec_deg)
     radius = np.radians(radius_deg)
@@ -95,11 +129,11 @@ def predict_all(
     """Return the same as `predict_visit` by looking at every object: for tests of the index, and circles of any size."""
     moment = _moment(solar_system, observatory, catalogue, mjd_tai)
     first, last = np.zeros(1, np.int64), np.array([len(catalogue)], np.int64)
-    return _predict(catalogue, solar_system, moment, _unit(ra_deg, dec_deg), np.radians(radius_deg), first, last)
+    return _predict(catalogue, solar_system, moment, _unit(ra_deg, dec_deg), np.radians(radius_deg), first, last)[0]
 
 
 def objects_around(catalogue: NightCatalogue, *, ra_deg: float, dec_deg: float) -> Iterator[NDArray[np.int64]]:
-    """Yield the ssObjectId of the objects about a place, ring after ring up to 48 degrees, cell by cell.
+    """Yield the rows of the catalogue of the objects about a place, ring after ring up to 48 degrees, cell by cell.
 
     Objects are where they are at the middle of the night. Those that belong to no cell come with each ring.
     """
@@ -108,7 +142,7 @@ def objects_around(catalogue: NightCatalogue, *, ra_deg: float, dec_deg: float) 
         slow, fast = cells_within(centre, radius, catalogue.nside), cells_within(centre, radius, FAST_NSIDE)
         cells = np.concatenate([slow, 12 * catalogue.nside**2 + fast])
         first, last = _slices(catalogue, np.setdiff1d(cells, before, assume_unique=True))
-        yield np.concatenate([catalogue.object_id[start:end] for start, end in zip(first, last, strict=True)])
+        yield np.concatenate([np.arange(start, end) for start, end in zip(first, last, strict=True)])
         before = cells
 
 
@@ -171,9 +205,10 @@ def _predict(
     radius: float,
     first: NDArray[np.int64],
     last: NDArray[np.int64],
-) -> Rows:
+) -> tuple[Rows, NDArray[np.int64]]:
     observer, sun_velocity, dt = moment
-    rows = _ROOM.of(int((last - first).sum()))
+    candidates = int((last - first).sum())
+    rows, taken = _ROOM.of(candidates), np.empty(candidates, np.int64)
     seen_now = _write_seen(
         catalogue.object_id,
         catalogue.states,
@@ -190,9 +225,10 @@ def _predict(
         solar_system.coefficients,
         gms(solar_system),
         rows,
+        taken,
     )
-    rows = rows[:seen_now]
-    return np.take(rows, np.argsort(rows["ssObjectId"]))
+    order = np.argsort(rows["ssObjectId"][:seen_now])
+    return np.take(rows[:seen_now], order), taken[:seen_now][order]
 
 
 class _Room(threading.local):
@@ -230,8 +266,9 @@ def _write_seen(
     coefficients: Floats,
     gm: Floats,
     rows: Rows,
+    taken: NDArray[np.int64],
 ) -> int:
-    """Write the rows of the objects seen, in the order of the catalogue: in any other each would wait for memory."""
+    """Write the rows of the objects seen, and which they are, in the order of the catalogue: in any other each would wait for memory."""
     chord = 2.0 * np.sin(0.5 * min(radius, np.pi))
     hits = 0
     left, sight, now = np.empty(6), np.empty(6), np.empty(6)
@@ -249,7 +286,7 @@ def _write_seen(
             else:
                 here = seen(states, values, k, tau, dt, observer, sun_velocity, centre, chord, left, sight)
             if here:
-                rows[hits]["ssObjectId"] = object_id[k]
+                rows[hits]["ssObjectId"], taken[hits] = object_id[k], k
                 describe(values[k], left, sight, observer, rows[hits])
                 hits += 1
     return hits

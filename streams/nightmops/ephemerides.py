@@ -21,7 +21,13 @@ from infra.parquet import from_parquet, to_parquet
 from processors.association.known_objects import field_radius
 from processors.moving_objects.nightly import NightCatalogue, build_night, catalogue_chunks, open_catalogue
 from processors.moving_objects.nightly_covariance import factors_of
-from processors.moving_objects.nightly_query import PREDICTION, objects_around, opposition_of, predict_visit, warm_up
+from processors.moving_objects.nightly_query import (
+    PREDICTION,
+    objects_around,
+    opposition_of,
+    predict_visit_rows,
+    warm_up,
+)
 from processors.moving_objects.orbits import known_orbits
 from processors.moving_objects.solar_system import SolarSystem
 from processors.moving_objects.stored_orbits import named_rows
@@ -54,22 +60,17 @@ class _Opened:
     """A night's ephemerides, ready to be asked."""
 
     catalogue: NightCatalogue
-    orbits: NDArray[Any]
-    numbers: NDArray[np.int64]
-    """The objects' numbers, ascending."""
-    order: NDArray[np.int64]
-    """Row of ``orbits`` of each number."""
+    places: NDArray[np.int64]
+    """Row of the orbits of each row of the catalogue."""
+    designations: NDArray[Any]
+    """Of each row of the catalogue."""
     solar_system: SolarSystem
     records: OrbitRecords
-
-    def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of the orbits of objects' numbers."""
-        return self.order[np.searchsorted(self.numbers, numbers)]
 
     def ahead(self, centre: tuple[float, float]) -> Iterator[None]:
         """Make the records of objects about a place, a slice with each step."""
         rings = objects_around(self.catalogue, ra_deg=centre[0], dec_deg=centre[1])
-        return self.records.ahead(self.places_of(ring) for ring in rings)
+        return self.records.ahead(self.places[ring] for ring in rings)
 
 
 def mid_night_of(day_obs: int, code: str) -> float:
@@ -142,7 +143,7 @@ def predicted_field(
     opened: _Opened, code: str, *, centre: tuple[float, float], radius_deg: float, mjd_tai: float
 ) -> PredictedField:
     """Return the known moving objects of a field, with their mpc_orbits records."""
-    found = predict_visit(
+    found, which = predict_visit_rows(
         opened.catalogue,
         opened.solar_system,
         observatory(code),
@@ -151,15 +152,14 @@ def predicted_field(
         radius_deg=radius_deg,
         mjd_tai=mjd_tai,
     )
-    places = opened.places_of(found["ssObjectId"])
     rows = predicted_rows(len(found))
     columns = _columns()
     rows[list(columns.values())] = found[list(columns)]
-    rows["designation"] = opened.orbits["designation"][places]
+    rows["designation"] = opened.designations[which]
     return PredictedField(
         mjd_tai=mjd_tai,
         rows=Table.from_array(rows),
-        mpc_orbits=opened.records.of(places),
+        mpc_orbits=opened.records.of(opened.places[which]),
     )
 
 
@@ -302,13 +302,20 @@ def _opened(catalogue: NightCatalogue, rows: NDArray[Any], code: str) -> _Opened
     middle = catalogue.mid_night_mjd_tai
     solar_system = load_solar_system(middle - 1.0, middle + 1.0)
     warm_up(catalogue, solar_system, observatory(code))
-    numbers = rows["ss_object_id"].copy()
-    order = np.argsort(numbers, kind="stable")
+    order = np.argsort(rows["ss_object_id"], kind="stable")
+    places = order[np.searchsorted(rows["ss_object_id"], catalogue.object_id, sorter=order)]
     return _Opened(
         catalogue=catalogue,
-        orbits=rows,
-        numbers=numbers[order],
-        order=order,
+        places=places,
+        designations=_short(rows["designation"][places]),
         solar_system=solar_system,
         records=OrbitRecords(rows),
     )
+
+
+def _short(names: NDArray[Any]) -> NDArray[Any]:
+    """Return names in a quarter of the memory where they are ASCII, as designations are."""
+    try:
+        return names.astype(f"S{names.dtype.itemsize // 4}")
+    except UnicodeEncodeError:
+        return names

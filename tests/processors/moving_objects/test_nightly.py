@@ -130,7 +130,7 @@ def test_nothing_is_missed_beside_the_sun_or_beside_the_earth() -> None:
 
 
 def test_rings_about_a_place_hold_all_near_it_and_each_once(night: nightly.NightCatalogue) -> None:
-    rings = list(nightly_query.objects_around(night, ra_deg=12.0, dec_deg=3.0))
+    rings = [night.object_id[ring] for ring in nightly_query.objects_around(night, ra_deg=12.0, dec_deg=3.0)]
     bucket = night.object_id[night.offsets[-1] :].tolist()
     inside: set[int] = set()
     for number, ring in enumerate(rings, 1):
@@ -143,6 +143,15 @@ def test_rings_about_a_place_hold_all_near_it_and_each_once(night: nightly.Night
             assert len(near) > 0
             assert set(near["ssObjectId"].tolist()) <= inside | set(bucket)
     assert len(inside) < len(night) // 2
+
+
+def test_a_prediction_says_which_rows_of_the_catalogue_it_took(night: nightly.NightCatalogue) -> None:
+    found, which = nightly_query.predict_visit_rows(
+        night, SYSTEM, RUBIN, ra_deg=12.0, dec_deg=3.0, radius_deg=6.0, mjd_tai=MID
+    )
+    assert len(found) > 10
+    assert (np.diff(found["ssObjectId"]) > 0).all()
+    assert night.object_id[which].tolist() == found["ssObjectId"].tolist()
 
 
 def test_opposition_is_where_the_sun_is_not(night: nightly.NightCatalogue) -> None:
