@@ -24,7 +24,10 @@ ON_PIXELS, FOUND_PIXELS, STREAK_PIXELS = 5.0, 3.0, 12.0
 """Farther than the first from every change a source is false; nearer than the second a change is found; nearer than the last to
 its middle a source is a streak's."""
 
-POINTS = ("transient", "vanished", "variable")
+POINTS = ("transient", "vanished")
+"""Changes that are counted: points where nothing was, or is left. Those within `MASKED_PIXELS` of a satellite's streak have no usable pixels."""
+
+MASKED_PIXELS = 20.0
 BRIGHT_SNR = 15.0
 """From here on fluxes are compared with the truth."""
 
@@ -46,6 +49,7 @@ def main(name: str, seeds: list[int]) -> None:
 
 def _row(scene: ImagingScene, result: DifferenceResult) -> str:
     truth = scene.truth.changes[np.isin(scene.truth.changes["kind"], POINTS)]
+    truth = truth[_from_streaks(scene, truth["x"], truth["y"], result.image.shape) > MASKED_PIXELS]
     distance, index = cKDTree(_places(result.sources)).query(_places(truth))
     found, snr = distance < FOUND_PIXELS, np.abs(truth["snr"])
     middle, above = found[(snr > 6) & (snr < 8)], found[snr > 8]
@@ -65,11 +69,16 @@ def false_positives(scene: ImagingScene, result: DifferenceResult) -> int:
     x, y = result.sources["x"].astype(float), result.sources["y"].astype(float)
     kind, _ = label_sources(x, y, changes_of(scene), reach=ON_PIXELS)
     false = np.isin(kind, ("none", "near"))
-    height, width = result.image.shape
-    for streak in scene.truth.streaks:
-        u, v = x - (width - 1) / 2, y - (height - 1) / 2
-        false &= np.abs(-u * np.sin(streak.angle) + v * np.cos(streak.angle) - streak.offset) > STREAK_PIXELS
+    false &= _from_streaks(scene, x, y, result.image.shape) > STREAK_PIXELS
     return int(np.count_nonzero(false))
+
+
+def _from_streaks(scene: ImagingScene, x: Rows, y: Rows, shape: tuple[int, ...]) -> Rows:
+    """Return how far places lie from the middle of the nearest streak, pixels."""
+    u, v, far = x - (shape[1] - 1) / 2, y - (shape[0] - 1) / 2, np.full(len(x), np.inf)
+    for streak in scene.truth.streaks:
+        far = np.minimum(far, np.abs(-u * np.sin(streak.angle) + v * np.cos(streak.angle) - streak.offset))
+    return far
 
 
 def _places(rows: Rows) -> Rows:
