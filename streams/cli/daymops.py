@@ -66,12 +66,13 @@ def run(
     decision = result.decision
     if decision is not None:
         console.print(sentence_of(decision), markup=False)
-    title = f"{len(result.orbits)} objects of our own after night {day_obs}"
+    last = day_obs if decision is None else decision.day_obs  # a folder may end before the night that was asked for
+    title = f"{len(result.orbits)} objects of our own after night {last}"
     columns = ("designation", "detections", "arc (days)", "H", "may be reported")
     rows = [_row(name, fact) for name, fact in result.orbits[:SHOWN]]
     print_table(title, columns, rows, empty="Nothing was linked.")
     if not result.new:
-        console.print("The log had this decision already.")
+        console.print(f"The log had the decision on night {last} already.")
 
 
 def _document(day_obs: int, result: DayRun) -> dict[str, Any]:
