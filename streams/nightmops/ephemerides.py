@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.ephemerides import load_solar_system, observatory
+from infra.errors import ObjectStoreError
 from infra.logs import get_logger
 from infra.night_catalogues import map_catalogue
 from infra.objects import ObjectStore
@@ -45,6 +46,9 @@ __all__ = ["EphemerisBench", "build_ephemerides", "mid_night_of", "predicted_fie
 
 MARGIN_DEG = 20.0 / 3600.0
 """How far beyond the camera's corners objects are named, besides the pointing's own margin: what moves in during a visit."""
+
+LONGEST_STORE_S = 4.0
+"""How long storing a prediction may hold its transaction open, which ends by itself after ten seconds."""
 
 _MJD_EPOCH = dt.date(1858, 11, 17)
 _ELLIPSE = {"smaa_arcsec": "semi_major_arcsec", "smia_arcsec": "semi_minor_arcsec", "pa_deg": "position_angle_deg"}
@@ -181,6 +185,7 @@ class EphemerisBench:
         self._objects, self._folder = objects, folder
         self._opened = functools.lru_cache(maxsize=2)(self._open)
         self._newest: EphemerisCatalogue | None = None
+        self._ready: EphemerisCatalogue | None = None
         self._ahead: Iterator[None] = iter(())
         self._storing: list[Future[None]] = []
         self._careful = False
@@ -212,8 +217,8 @@ class EphemerisBench:
         )
 
     def is_open(self, ephemerides: EphemerisCatalogue) -> bool:
-        """Tell whether ephemerides were opened ahead, so that a prediction takes milliseconds."""
-        return ephemerides == self._newest
+        """Tell whether ephemerides were opened ahead and predictions are put aside, so that one takes milliseconds."""
+        return ephemerides == self._ready and not self._careful
 
     def settle(self) -> None:
         """Wait until the predictions are stored.
@@ -221,12 +226,15 @@ class EphemerisBench:
         Raises
         ------
         DiskFullError, ObjectStoreError
-            When one cannot be; the next is then stored before `predict` returns.
+            When one cannot be, or takes longer than a transaction may wait; the next is then stored before `predict` returns.
         """
         storing, self._storing = self._storing, []
         self._careful = True
-        for one in storing:
-            one.result()
+        try:
+            for one in storing:
+                one.result(LONGEST_STORE_S)
+        except TimeoutError as error:
+            raise ObjectStoreError(f"A prediction was not stored within {LONGEST_STORE_S:.0f} s.") from error
         self._careful = False
 
     def _stored(self, data: bytes) -> Claim:
@@ -251,6 +259,7 @@ class EphemerisBench:
         except NightcastError as error:
             log.warning("ephemerides not opened", day_obs=ephemerides.day_obs, code=error.code, reason=str(error))
         else:
+            self._ready = ephemerides
             self._ahead = opened.ahead(opposition_of(opened.catalogue, opened.solar_system, observatory(self._code)))
 
     def work_ahead(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -113,6 +115,7 @@ def test_ephemerides_that_cannot_be_opened_do_not_hinder_the_start(site: Site) -
     lost = replace(site.catalogue, file=replace(site.catalogue.file, uri="sha256/aa/aa", sha256="aa"))
     site.bench.open(lost)
     visit = site.visits[0]
+    assert not site.bench.is_open(lost)
     with pytest.raises(NightcastError):
         site.bench.predict(lost, visit.visit, site.announced(visit))
 
@@ -158,6 +161,25 @@ def test_a_prediction_that_could_not_be_stored_is_told_and_the_next_waits_for_it
     event = bench.predict(site.catalogue, visit.visit, site.announced(visit))
     assert objects.has(event.predicted)
     bench.settle()
+
+
+def test_a_store_that_takes_too_long_is_waited_for_outside_the_transaction(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.nightmops.ephemerides.LONGEST_STORE_S", 0.01)
+    bench, visit, stored = EphemerisBench("Sim", "X05", objects=site.objects, folder=tmp_path), site.visits[0], Event()
+    bench.open(site.catalogue)
+    with monkeypatch.context() as patched:
+        claim = site.objects.put(b"something")
+        aside = ThreadPoolExecutor(1)
+        patched.setattr(site.objects, "put_aside", lambda _: (claim, aside.submit(stored.wait)))
+        bench.predict(site.catalogue, visit.visit, site.announced(visit))
+        with pytest.raises(ObjectStoreError, match="not stored within"):
+            bench.settle()
+    stored.set()
+    assert not bench.is_open(site.catalogue)
+    assert site.objects.has(bench.predict(site.catalogue, visit.visit, site.announced(visit)).predicted)
+    assert bench.is_open(site.catalogue)
 
 
 def test_no_orbits_are_an_empty_prediction(site: Site) -> None:
